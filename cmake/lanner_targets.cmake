@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+# One static library per folder of src/, so that a forbidden dependency does not link either.
+
+# lanner_library(<folder> SOURCES <file>... [DEPS <target>...])
+function(lanner_library folder)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  set(target lanner_${folder})
+  add_library(${target} STATIC ${ARG_SOURCES})
+  target_include_directories(${target} PUBLIC ${PROJECT_SOURCE_DIR}/src
+                                              ${PROJECT_SOURCE_DIR}/include)
+  target_link_libraries(${target} PUBLIC ${ARG_DEPS})
+endfunction()
+
+# lanner_test(<name> SOURCES <file>... DEPS <target>... [LABELS <label>...])
+# A GoogleTest program, one ctest entry. Label `isa` runs it once per ISA cap of this machine.
+function(lanner_test name)
+  if(NOT LANNER_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  add_test(NAME ${name} COMMAND ${name})
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 300)
+  if("isa" IN_LIST ARG_LABELS)
+    foreach(cap IN ITEMS scalar avx2 avx_vnni avx512 avx512_vnni avx512_bf16)
+      add_test(NAME ${name}.${cap} COMMAND ${PROJECT_SOURCE_DIR}/tools/run_with_isa_cap ${cap}
+                                           $<TARGET_FILE:${name}>)
+      set_tests_properties(${name}.${cap} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 600
+                                                     SKIP_RETURN_CODE 77)
+    endforeach()
+  endif()
+endfunction()
+
+# lanner_benchmark(<name> SOURCES <file>... DEPS <target>...): a Google Benchmark program.
+function(lanner_benchmark name)
+  if(NOT LANNER_BUILD_BENCHMARKS)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_DEPS} benchmark::benchmark benchmark::benchmark_main)
+endfunction()

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace lanner {
+
+// How a model is loaded and run. Every field has a working default.
+struct LlmConfig {
+  // Type the weights are held in: "auto" (as the file has them), "fp32", "fp16", "bf16", "int8".
+  std::string dtype = "auto";
+  // Type of the KV cache: "auto" (fp16), "fp32", "fp16", "bf16".
+  std::string kv_dtype = "auto";
+  // Compute threads; 0: min(physical cores in the affinity mask, floor(cgroup quota)).
+  int threads = 0;
+  // Longest sequence (prompt and output) in tokens; 0: what the model was trained for, as far as the
+  // memory allows.
+  int max_context = 0;
+  // Bytes for the KV cache; 0: what max_sequences sequences of max_context need, at most half of the
+  // memory that is free after loading.
+  int64_t kv_cache_bytes = 0;
+  // Tokens computed in one step at most: long prompts are prefilled in chunks of it.
+  int max_tokens_per_step = 512;
+  // Sequences decoded together at most.
+  int max_sequences = 64;
+};
+
+// Progress of loading: a stage ("weights"), and how far it is, in bytes.
+using ProgressCallback = std::function<void(const char* stage, int64_t done, int64_t total)>;
+
+}  // namespace lanner

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lanner/config.h"
+#include "lanner/error.h"
+#include "lanner/request.h"
+#include "lanner/sampling_params.h"
+
+namespace lanner {
+
+// One message of a conversation. role: "system", "user", "assistant" or what the model's template
+// knows.
+struct ChatMessage {
+  std::string role;
+  std::string content;
+};
+
+// A finished request.
+struct Completion {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  FinishReason finish_reason = FinishReason::kNone;
+  int prompt_tokens = 0;
+};
+
+// What a model did since it was loaded; times in seconds.
+struct LlmStats {
+  double load_seconds = 0;
+  int64_t peak_memory_bytes = 0;   // of the process
+  int64_t weight_bytes = 0;        // packed
+  int64_t kv_cache_bytes = 0;
+  int64_t prefill_tokens = 0;
+  double prefill_seconds = 0;
+  int64_t decode_tokens = 0;
+  double decode_seconds = 0;
+};
+
+// A loaded model with its tokenizer and its engine: the public face of Lanner. Several may live in
+// one process. All methods may be called from any thread.
+class LLM {
+ public:
+  // Loads a model folder (config.json, *.safetensors, tokenizer files) or a GGUF file.
+  // Throws Error: kNotFound, kCorruptFile, kUnsupported (naming the key, tensor or type),
+  // kResourceExhausted when the plan does not fit the memory.
+  static std::unique_ptr<LLM> load(const std::string& path, const LlmConfig& config = {},
+                                   const ProgressCallback& progress = {});
+  virtual ~LLM() = default;
+
+  // Queues a request; on_output is called from the engine's thread until the request has finished.
+  // Throws Error(kInvalidArgument) for bad parameters or a prompt that does not fit the context
+  // (with both counts).
+  virtual RequestId submit(const Request& request, OutputCallback on_output) = 0;
+  // Ends a request within one step; its last output says kAborted. Unknown or finished ids are
+  // ignored: a request may always end first.
+  virtual void abort(RequestId id) = 0;
+
+  // Runs the requests together and waits. Throws Error when one of them fails.
+  virtual std::vector<Completion> generate(const std::vector<Request>& requests) = 0;
+  // Renders the conversation with the model's template and generates the answer.
+  virtual Completion chat(const std::vector<ChatMessage>& messages,
+                          const SamplingParams& sampling) = 0;
+
+  // Text to token ids; with_special adds what the tokenizer adds by default (e.g. <s>).
+  virtual std::vector<int32_t> tokenize(const std::string& text, bool with_special = true) const = 0;
+  virtual std::string detokenize(const std::vector<int32_t>& ids, bool skip_special = true) const = 0;
+  // The prompt text the model's chat template makes of a conversation, ending where the answer
+  // starts if add_generation_prompt.
+  virtual std::string render(const std::vector<ChatMessage>& messages,
+                             bool add_generation_prompt = true) const = 0;
+  virtual bool has_chat_template() const = 0;
+
+  // Writes the fp32 logits of every position, [num_tokens, vocab_size], as the one tensor `logits`
+  // of a safetensors file. Generates nothing and needs no tokenizer.
+  virtual void write_logits(const std::vector<int32_t>& tokens, const std::string& path) = 0;
+
+  // From generation_config.json where the model has one.
+  virtual SamplingParams default_sampling_params() const = 0;
+  virtual int max_context() const = 0;
+  virtual LlmStats stats() const = 0;
+  // Machine, kernels chosen, configuration and memory plan as one JSON object.
+  virtual std::string report() const = 0;
+};
+
+// The machine as Lanner sees it (CPU, ISA, topology, threads and why) as one JSON object.
+std::string machine_report(const LlmConfig& config = {});
+// The same with a model's configuration, kernels and memory plan, read without loading weights.
+std::string model_report(const std::string& path, const LlmConfig& config = {});
+
+// Version of the library, "MAJOR.MINOR.PATCH".
+const char* version();
+
+}  // namespace lanner

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lanner {
+
+// One logical CPU that this process may use.
+struct Cpu {
+  int id = 0;       // the kernel's number
+  int core = 0;     // physical core, unique in the machine; SMT siblings share it
+  int socket = 0;
+  int numa_node = 0;
+  bool is_efficiency_core = false;  // the slower kind of a hybrid CPU
+};
+
+// The part of the machine that this process may use: sysfs cut down to the affinity mask and the
+// cgroup's CPU quota. Plain data, so that tests use recorded machines.
+struct Topology {
+  std::vector<Cpu> cpus;      // in the order of their numbers
+  double cpu_quota = 0;       // CPUs' worth of time the cgroup grants; 0 = no limit
+  int64_t l1d_bytes = 0;      // of one core
+  int64_t l2_bytes = 0;       // of one core (or the cluster that shares it)
+  int64_t l3_bytes = 0;       // of one last-level cache
+  int64_t memory_bytes = 0;   // RAM, or the cgroup's limit if that is less
+  std::string cpu_model;
+
+  int num_cores() const;
+  int num_numa_nodes() const;
+};
+
+// Where the facts are read: a recorded machine in tests, the live one by default.
+struct TopologySource {
+  std::string root;               // prefix of /sys and /proc; "" is the live machine
+  std::vector<int> affinity;      // CPU numbers; empty: sched_getaffinity of this process
+};
+
+// Never throws: a fact that cannot be read is replaced by a careful guess (one socket, no SMT,
+// 32 KiB L1d, 1 MiB L2, no L3).
+Topology read_topology(const TopologySource& source = {});
+
+// The compute threads to use and the reason, e.g. "4 physical cores, cgroup quota 2.50".
+struct ThreadPlan {
+  std::vector<int> cpus;  // one CPU per thread, to pin it to; performance cores first
+  std::string reason;
+};
+
+// requested = 0: min(physical cores, floor(quota)), at least 1. More threads than allowed CPUs are cut
+// down to them, and the reason says so.
+ThreadPlan plan_threads(const Topology& topology, int requested);
+
+}  // namespace lanner
