@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "base/dtype.h"
+#include "base/thread_pool.h"
+#include "base/topology.h"
+#include "base/workspace.h"
+#include "distributed/communicator.h"
+
+namespace lanner {
+
+// What a forward pass runs on. Owned by the ModelRunner, passed by reference through every layer; two
+// engines in one process have two.
+struct ExecutionContext {
+  ThreadPool& threads;
+  Workspace& workspace;
+  const Topology& topology;
+  Communicator& communicator;
+};
+
+// What layers need while they are built.
+struct LoadContext {
+  ExecutionContext& execution;
+  // Type to hold weight matrices in; unset: as the checkpoint has them.
+  std::optional<DType> weight_dtype;
+  // Positions that RoPE tables must cover.
+  int max_context = 0;
+  // Called with the bytes of each weight once it is packed.
+  std::function<void(int64_t file_bytes)> on_weight;
+};
+
+}  // namespace lanner

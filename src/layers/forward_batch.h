@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace lanner {
+
+// One step as the model sees it: the new tokens of all sequences one after another, whatever phase
+// each is in (a chunk of a prompt, one decoded token).
+struct ForwardBatch {
+  struct Sequence {
+    int token_begin = 0;   // first of its tokens in token_ids
+    int token_count = 0;
+    int past_length = 0;   // its tokens already in the cache
+    // Length that length-dependent RoPE scalings (dynamic, longrope) go by: of the whole prompt
+    // while it is prefilled in chunks, then of the sequence so far.
+    int rope_length = 0;
+    std::vector<int32_t> block_table;
+  };
+
+  std::vector<int32_t> token_ids;  // [num_tokens]
+  std::vector<int32_t> positions;  // [num_tokens]
+  std::vector<int64_t> slots;      // [num_tokens] where K and V go: block * block_size + offset
+  std::vector<Sequence> sequences;
+  // Rows of the batch whose logits are wanted, ascending.
+  std::vector<int32_t> logits_rows;
+
+  int num_tokens() const { return static_cast<int>(token_ids.size()); }
+};
+
+}  // namespace lanner

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/linear.h"
+
+#include <algorithm>
+
+#include "kernels/convert/convert.h"
+
+namespace lanner {
+namespace {
+
+GemmPackOptions pack_options(const LoadContext& context) {
+  return {.dtype = context.weight_dtype};
+}
+
+}  // namespace
+
+Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool bias,
+               const WeightScope& weights, LoadContext& context) {
+  std::vector<CheckpointTensor> tensors;
+  std::vector<Tensor> views;
+  for (const LinearPart& part : parts) {
+    tensors.push_back(
+        weights.tensor(part.name + ".weight", Shape{part.out_features, in_features}));
+    views.push_back(tensors.back().tensor);
+    if (!bias) continue;
+    const CheckpointTensor loaded = weights.tensor(part.name + ".bias", Shape{part.out_features});
+    const size_t begin = bias_.size();
+    bias_.resize(begin + static_cast<size_t>(part.out_features));
+    select_convert(loaded.tensor.dtype(), DType::kF32)(loaded.tensor.raw(), part.out_features,
+                                                       bias_.data() + begin);
+  }
+  weight_ = PackedWeight::pack(views, pack_options(context), context.execution.threads);
+  for (const Tensor& view : views) context.on_weight(view.bytes());
+}
+
+Linear::Linear(const CheckpointTensor& weight, LoadContext& context)
+    : weight_(PackedWeight::pack({&weight.tensor, 1}, pack_options(context),
+                                 context.execution.threads)) {
+  context.on_weight(weight.tensor.bytes());
+}
+
+void Linear::run(const Tensor& x, const Tensor& y, bool accumulate, bool with_bias,
+                 ExecutionContext& context) const {
+  const GemmOptions options{.bias = with_bias && !bias_.empty() ? bias_.data() : nullptr,
+                            .accumulate = accumulate};
+  gemm(x, weight_, options, y, context.workspace, context.threads);
+}
+
+void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
+  run(x, y, /*accumulate=*/false, /*with_bias=*/true, context);
+}
+
+void WeightTally::add(const Linear& linear) {
+  bytes += linear.bytes();
+  const std::string name = linear.kernel_name();
+  if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.push_back(name);
+}
+
+void RowParallelLinear::forward_add(const Tensor& x, const Tensor& y,
+                                    ExecutionContext& context) const {
+  // The residual and the bias enter the sum over the ranks once.
+  const bool first = context.communicator.rank() == 0;
+  run(x, y, /*accumulate=*/first, /*with_bias=*/first, context);
+  context.communicator.all_reduce(y);
+}
+
+}  // namespace lanner

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/rope/rope.h"
+#include "layers/execution_context.h"
+#include "layers/forward_batch.h"
+#include "weights/config_reader.h"
+
+namespace lanner {
+
+// How the rotation frequencies are stretched for contexts longer than the model was trained on; the
+// names are those of rope_scaling.rope_type in config.json (HF modeling_rope_utils.py).
+enum class RopeScaling { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongrope };
+
+struct RopeConfig {
+  // Reads rope_theta, rope_scaling (or rope_parameters), max_position_embeddings and
+  // partial_rotary_factor. Throws Error(kUnsupported) for a scaling that is none of the above, naming
+  // it, and Error(kInvalidArgument) for parameters that make no sense.
+  RopeConfig(const ConfigReader& config, int head_dim, RopeStyle style = RopeStyle::kHalves);
+
+  // The longest sequence the frequencies are meant for. The dynamic base follows any length; far past
+  // its factor the distances it can tell apart get coarse, hence a generous bound.
+  int max_length() const;
+
+  RopeStyle style = RopeStyle::kHalves;
+  RopeScaling scaling = RopeScaling::kDefault;
+  int rotary_dim = 0;
+  double theta = 10000.0;
+  int max_position = 0;           // max_position_embeddings
+  double original_max_position = 0;
+  double factor = 1.0;
+  double low_freq_factor = 1.0;   // llama3
+  double high_freq_factor = 4.0;  // llama3
+  double beta_fast = 32.0;        // yarn
+  double beta_slow = 1.0;         // yarn
+  bool truncate = true;           // yarn: whole dimensions as the ends of the ramp
+  double attention_scaling = 1.0;  // yarn, longrope: factor of cos and sin
+  std::vector<double> short_factor;  // longrope, [rotary_dim / 2]
+  std::vector<double> long_factor;
+};
+
+// The frequencies [rotary_dim / 2] for a sequence of `length` tokens.
+std::vector<double> rope_frequencies(const RopeConfig& config, int length);
+
+// RoPE with its tables, shared by the layers of a model. Tables are computed in double and stored in
+// fp32. Immutable: used by several threads at once.
+class RotaryEmbedding {
+ public:
+  RotaryEmbedding(RopeConfig config, int head_dim, LoadContext& context);
+
+  // Rotates every head of x [num_tokens, num_heads * head_dim] in place; num_tokens as in the batch.
+  void apply(const Tensor& x, const ForwardBatch& batch, ExecutionContext& context) const;
+
+ private:
+  struct Table {
+    std::vector<float> cos;  // [num_positions, rotary_dim / 2]
+    std::vector<float> sin;
+  };
+  Table make_table(int length, int first_position, int num_positions, ThreadPool& threads) const;
+  RopeTable view(const Table& table) const;
+  // The frequencies depend on the length of the sequence and are not those of the stored table.
+  bool needs_own_table(int rope_length) const;
+
+  RopeConfig config_;
+  int head_dim_;
+  Table table_;       // for sequences within the trained length (longrope: short factors)
+  Table long_table_;  // longrope only: for longer ones
+};
+
+}  // namespace lanner

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/kv_layout.h"
+#include "kvcache/kv_cache.h"
+#include "layers/execution_context.h"
+#include "layers/forward_batch.h"
+
+namespace lanner {
+
+// What the engine must know of a model before and after it is loaded.
+struct ModelInfo {
+  std::string model_type;       // as in config.json
+  int num_layers = 0;
+  int64_t hidden_size = 0;
+  int64_t vocab_size = 0;
+  int max_position = 0;         // trained context length, stretched by its rope scaling
+  int num_kv_heads = 0;
+  int head_dim = 0;             // of K
+  int v_head_dim = 0;
+  std::vector<int32_t> eos_token_ids;
+};
+
+// A loaded network: the only thing that knows a family. forward is called by one thread at a time.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  // Bytes of the packed weights, and of those that every decoded token reads.
+  virtual int64_t weight_bytes() const = 0;
+  // The GEMM kernels in use, each once, e.g. "avx512_vnni.int8".
+  virtual std::vector<std::string> kernel_names() const = 0;
+
+  // Runs one step: stores K and V of the batch's tokens in the cache and computes the logits of
+  // batch.logits_rows.
+  //   logits  [logits_rows, vocab_size]  fp32
+  virtual void forward(const ForwardBatch& batch, KvCache& cache, const Tensor& logits,
+                       ExecutionContext& context) const = 0;
+};
+
+}  // namespace lanner
