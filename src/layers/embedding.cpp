@@ -7,7 +7,7 @@ namespace lanner {
 
 void Embedding::forward(std::span<const int32_t> token_ids, const Tensor& y,
                         ExecutionContext& context) const {
-  embedding(table_.tensor, token_ids, y, context.threads);
+  embedding(table_.view, token_ids, y, context.threads);
 }
 
 }  // namespace lanner

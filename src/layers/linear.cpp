@@ -21,12 +21,12 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool b
   for (const LinearPart& part : parts) {
     tensors.push_back(
         weights.tensor(part.name + ".weight", Shape{part.out_features, in_features}));
-    views.push_back(tensors.back().tensor);
+    views.push_back(tensors.back().view);
     if (!bias) continue;
     const CheckpointTensor loaded = weights.tensor(part.name + ".bias", Shape{part.out_features});
     const size_t begin = bias_.size();
     bias_.resize(begin + static_cast<size_t>(part.out_features));
-    select_convert(loaded.tensor.dtype(), DType::kF32)(loaded.tensor.raw(), part.out_features,
+    select_convert(loaded.view.dtype(), DType::kF32)(loaded.view.raw(), part.out_features,
                                                        bias_.data() + begin);
   }
   weight_ = PackedWeight::pack(views, pack_options(context), context.execution.threads);
@@ -34,9 +34,9 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool b
 }
 
 Linear::Linear(const CheckpointTensor& weight, LoadContext& context)
-    : weight_(PackedWeight::pack({&weight.tensor, 1}, pack_options(context),
+    : weight_(PackedWeight::pack({&weight.view, 1}, pack_options(context),
                                  context.execution.threads)) {
-  context.on_weight(weight.tensor.bytes());
+  context.on_weight(weight.view.bytes());
 }
 
 void Linear::run(const Tensor& x, const Tensor& y, bool accumulate, bool with_bias,

@@ -9,7 +9,7 @@ namespace lanner {
 std::vector<float> load_vector(const WeightScope& weights, const std::string& name, int64_t size) {
   const CheckpointTensor loaded = weights.tensor(name, Shape{size});
   std::vector<float> values(static_cast<size_t>(size));
-  select_convert(loaded.tensor.dtype(), DType::kF32)(loaded.tensor.raw(), size, values.data());
+  select_convert(loaded.view.dtype(), DType::kF32)(loaded.view.raw(), size, values.data());
   return values;
 }
 

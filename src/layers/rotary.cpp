@@ -68,25 +68,11 @@ double yarn_mscale(double factor, double scale) {
   return factor <= 1.0 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
 }
 
-double positive(const ConfigReader& config, const char* key) {
-  const double value = config.required_float(key);
-  check_argument(value > 0, "{}: must be greater than 0, not {}", config.key_path(key), value);
-  return value;
-}
-
-double positive_or(const ConfigReader& config, const char* key, double fallback) {
-  return config.contains(key) ? positive(config, key) : fallback;
-}
-
 std::vector<double> factor_list(const ConfigReader& config, const char* key, int rotary_dim) {
-  std::vector<double> factors = config.required_float_list(key);
+  std::vector<double> factors = config.required_doubles(key);
   check_argument(static_cast<int>(factors.size()) == rotary_dim / 2,
                  "{}: {} factors, expected {} (half of the rotated width)", config.key_path(key),
                  factors.size(), rotary_dim / 2);
-  for (double factor : factors) {
-    check_argument(factor > 0, "{}: factors must be greater than 0, not {}", config.key_path(key),
-                   factor);
-  }
   return factors;
 }
 
@@ -110,10 +96,10 @@ RopeScaling parse_scaling(const ConfigReader& scaling) {
 
 RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_style)
     : style(rope_style),
-      theta(positive_or(config, "rope_theta", 10000.0)),
-      max_position(config.required_int("max_position_embeddings", 1)),
+      theta(config.optional_double("rope_theta", 10000.0)),
+      max_position(config.required_int("max_position_embeddings")),
       original_max_position(max_position) {
-  const double partial = positive_or(config, "partial_rotary_factor", 1.0);
+  const double partial = config.optional_double("partial_rotary_factor", 1.0);
   rotary_dim = static_cast<int>(head_dim * partial);
   check_argument(rotary_dim >= 2 && rotary_dim <= head_dim && rotary_dim % 2 == 0,
                  "{}: rotates {} of {} elements of a head; expected an even number of them",
@@ -121,34 +107,34 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
 
   // Phi-3 has it beside rope_scaling, the others inside.
   original_max_position =
-      positive_or(config, "original_max_position_embeddings", original_max_position);
+      config.optional_double("original_max_position_embeddings", original_max_position);
   const auto found = config.optional_object("rope_scaling");
   if (!found) return;
   const ConfigReader& rope = *found;
   scaling = parse_scaling(rope);
   original_max_position =
-      positive_or(rope, "original_max_position_embeddings", original_max_position);
+      rope.optional_double("original_max_position_embeddings", original_max_position);
   switch (scaling) {
     case RopeScaling::kDefault: break;
     case RopeScaling::kLinear:
-    case RopeScaling::kDynamic: factor = positive(rope, "factor"); break;
+    case RopeScaling::kDynamic: factor = rope.required_double("factor"); break;
     case RopeScaling::kLlama3:
-      factor = positive(rope, "factor");
-      low_freq_factor = positive(rope, "low_freq_factor");
-      high_freq_factor = positive(rope, "high_freq_factor");
+      factor = rope.required_double("factor");
+      low_freq_factor = rope.required_double("low_freq_factor");
+      high_freq_factor = rope.required_double("high_freq_factor");
       check_argument(high_freq_factor > low_freq_factor,
                      "{}: must be greater than low_freq_factor {}, not {}",
                      rope.key_path("high_freq_factor"), low_freq_factor, high_freq_factor);
       break;
     case RopeScaling::kYarn: {
-      factor = positive(rope, "factor");
-      beta_fast = positive_or(rope, "beta_fast", beta_fast);
-      beta_slow = positive_or(rope, "beta_slow", beta_slow);
+      factor = rope.required_double("factor");
+      beta_fast = rope.optional_double("beta_fast", beta_fast);
+      beta_slow = rope.optional_double("beta_slow", beta_slow);
       truncate = rope.optional_bool("truncate", true);
-      const double mscale = rope.optional_float("mscale", 0.0);
-      const double mscale_all_dim = rope.optional_float("mscale_all_dim", 0.0);
+      const double mscale = rope.optional_double("mscale", 0.0, DoubleRange::not_negative());
+      const double mscale_all_dim = rope.optional_double("mscale_all_dim", 0.0, DoubleRange::not_negative());
       if (rope.contains("attention_factor")) {
-        attention_scaling = positive(rope, "attention_factor");
+        attention_scaling = rope.required_double("attention_factor");
       } else if (mscale != 0.0 && mscale_all_dim != 0.0) {
         attention_scaling = yarn_mscale(factor, mscale) / yarn_mscale(factor, mscale_all_dim);
       } else {
@@ -160,14 +146,13 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       short_factor = factor_list(rope, "short_factor", rotary_dim);
       long_factor = factor_list(rope, "long_factor", rotary_dim);
       factor = max_position / original_max_position;
-      const double given = positive_or(rope, "factor", factor);
+      const double given = rope.optional_double("factor", factor);
       const double computed =
           given <= 1.0 ? 1.0 : std::sqrt(1.0 + std::log(given) / std::log(original_max_position));
-      attention_scaling = positive_or(rope, "attention_factor", computed);
+      attention_scaling = rope.optional_double("attention_factor", computed);
       break;
     }
   }
-  rope.finish();
 }
 
 int RopeConfig::max_length() const {

@@ -4,11 +4,11 @@
 namespace lanner {
 
 DecoderConfig::DecoderConfig(const ConfigReader& config)
-    : hidden_size(config.required_int("hidden_size", 1)),
-      vocab_size(config.required_int("vocab_size", 1)),
-      num_layers(config.required_int("num_hidden_layers", 1)),
+    : hidden_size(config.required_int("hidden_size")),
+      vocab_size(config.required_int("vocab_size")),
+      num_layers(config.required_int("num_hidden_layers")),
       tie_word_embeddings(config.optional_bool("tie_word_embeddings", false)),
-      eos_token_ids(config.optional_token_ids("eos_token_id", vocab_size)) {}
+      eos_token_ids(config.token_ids("eos_token_id")) {}
 
 void gather_rows(const Tensor& x, const std::vector<int32_t>& indices, const Tensor& y) {
   const size_t bytes = static_cast<size_t>(x.size(-1)) * sizeof(float);

@@ -46,7 +46,7 @@ class DecoderModel final : public Model {
                                                                 config.attention.head_dim, context);
     blocks_.reserve(static_cast<size_t>(config.decoder.num_layers));
     for (int i = 0; i < config.decoder.num_layers; ++i) {
-      blocks_.emplace_back(config, rotary, weights.at("layers." + std::to_string(i)), context);
+      blocks_.emplace_back(config, rotary, weights.at("layers").at(i), context);
       blocks_.back().tally(tally_);
     }
     norm_ = std::make_unique<RmsNorm>(weights.at("norm"), config.decoder.hidden_size,

@@ -16,13 +16,13 @@ namespace {
 AttentionConfig read_attention(const ConfigReader& c, int64_t hidden) {
   AttentionConfig attention;
   attention.hidden = hidden;
-  attention.num_heads = c.required_int("num_attention_heads", 1);
-  attention.num_kv_heads = c.optional_int("num_key_value_heads", attention.num_heads, 1);
+  attention.num_heads = c.required_int("num_attention_heads");
+  attention.num_kv_heads = c.optional_int("num_key_value_heads", attention.num_heads);
   check_argument(attention.num_heads % attention.num_kv_heads == 0,
                  "{}: {} KV heads do not divide {} attention heads",
                  c.key_path("num_key_value_heads"), attention.num_kv_heads, attention.num_heads);
   if (c.contains("head_dim")) {
-    attention.head_dim = c.required_int("head_dim", 2);
+    attention.head_dim = c.required_int("head_dim", {.min = 2});
   } else {
     check_argument(hidden % attention.num_heads == 0 && hidden / attention.num_heads >= 2,
                    "{}: {} heads do not divide hidden_size {}", c.key_path("num_attention_heads"),
@@ -41,10 +41,10 @@ struct LlamaConfig {
         attention(read_attention(c, decoder.hidden_size)),
         rope(c, attention.head_dim),
         mlp{.hidden = decoder.hidden_size,
-            .intermediate = c.required_int("intermediate_size", 1),
+            .intermediate = c.required_int("intermediate_size"),
             .activation = read_activation(c, "hidden_act"),
             .bias = c.optional_bool("mlp_bias", false)},
-        rms_norm_eps(static_cast<float>(c.required_float("rms_norm_eps"))) {
+        rms_norm_eps(c.required_float("rms_norm_eps")) {
     c.refuse_unless("pretraining_tp", 1);
     c.finish();
   }

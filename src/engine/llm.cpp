@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lanner/llm.h"
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "engine/engine.h"
+#include "engine/report.h"
+#include "text/chat_template.h"
+#include "text/stop_matcher.h"
+#include "text/stream_decoder.h"
+#include "text/tokenizer.h"
+#include "weights/model_files.h"
+#include "weights/safetensors.h"
+
+namespace lanner {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Text of one request: tokens in, whole characters up to a stop string out. Lives in the callback that
+// the engine holds, so it is used by the engine's thread alone.
+class TextStream {
+ public:
+  TextStream(RequestId id, const Tokenizer* tokenizer, const SamplingParams& sampling,
+             int prompt_tokens, OutputCallback on_output)
+      : id_(id), prompt_tokens_(prompt_tokens), stop_(sampling.stop), on_output_(std::move(on_output)) {
+    if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
+  }
+
+  // False: a stop string has ended the request.
+  bool push(const TokenOutput& news) {
+    RequestOutput output{.id = id_,
+                         .text = {},
+                         .token_ids = news.token_ids,
+                         .finish_reason = news.finish_reason,
+                         .error = news.error,
+                         .prompt_tokens = prompt_tokens_,
+                         .output_tokens = news.output_tokens};
+    std::string text;
+    if (decoder_) {
+      for (int32_t token : news.token_ids) text += decoder_->push(token);
+      if (output.finished()) text += decoder_->flush();
+    }
+    output.text = stop_.push(text);
+    if (!stop_.stopped() && output.finished()) output.text += stop_.flush();
+    if (stop_.stopped()) output.finish_reason = FinishReason::kStop;
+    on_output_(output);
+    return !stop_.stopped();
+  }
+
+ private:
+  RequestId id_;
+  int prompt_tokens_;
+  std::optional<StreamDecoder> decoder_;
+  StopMatcher stop_;
+  OutputCallback on_output_;
+};
+
+// Collects the outputs of several requests for a caller that waits.
+class Collector {
+ public:
+  explicit Collector(size_t count) : completions_(count), left_(count) {}
+
+  void add(size_t index, const RequestOutput& output) {
+    const std::lock_guard lock(mutex_);
+    Completion& completion = completions_[index];
+    completion.text += output.text;
+    completion.token_ids.insert(completion.token_ids.end(), output.token_ids.begin(),
+                                output.token_ids.end());
+    completion.prompt_tokens = output.prompt_tokens;
+    completion.finish_reason = output.finish_reason;
+    if (!output.finished()) return;
+    if (output.finish_reason == FinishReason::kError && error_.empty()) error_ = output.error;
+    if (--left_ == 0) done_.notify_all();
+  }
+
+  std::vector<Completion> wait() {
+    std::unique_lock lock(mutex_);
+    done_.wait(lock, [&] { return left_ == 0; });
+    if (!error_.empty()) throw Error(ErrorCode::kInternal, error_);
+    return std::move(completions_);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable done_;
+  std::vector<Completion> completions_;
+  size_t left_;
+  std::string error_;
+};
+
+GgufVocabulary to_vocabulary(const GgufTokenizerData& data);
+
+class LlmImpl final : public LLM {
+ public:
+  LlmImpl(const std::string& path, const LlmConfig& config, const ProgressCallback& progress)
+      : start_(Clock::now()), files_(open_model(path)), config_(config) {
+    load_text();
+    engine_ = std::make_unique<Engine>(files_, config, progress);
+    load_seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
+  }
+
+  RequestId submit(const Request& request, OutputCallback on_output) override {
+    const RequestId id = next_id_++;
+    std::vector<int32_t> prompt = prompt_tokens(request);
+    if (!request.sampling.stop.empty()) tokenizer();  // stop strings need text
+    auto stream = std::make_shared<TextStream>(id, tokenizer_.get(), request.sampling,
+                                               static_cast<int>(prompt.size()), std::move(on_output));
+    engine_->submit(id, std::move(prompt), request.sampling,
+                    [stream](const TokenOutput& news) { return stream->push(news); });
+    return id;
+  }
+
+  void abort(RequestId id) override { engine_->abort(id); }
+
+  std::vector<Completion> generate(const std::vector<Request>& requests) override {
+    const auto collector = std::make_shared<Collector>(requests.size());
+    if (requests.empty()) return {};
+    std::vector<RequestId> submitted;
+    try {
+      for (size_t i = 0; i < requests.size(); ++i) {
+        submitted.push_back(submit(
+            requests[i], [collector, i](const RequestOutput& output) { collector->add(i, output); }));
+      }
+    } catch (...) {
+      for (RequestId id : submitted) abort(id);
+      throw;
+    }
+    return collector->wait();
+  }
+
+  Completion chat(const std::vector<ChatMessage>& messages, const SamplingParams& sampling) override {
+    Request request{.prompt = render(messages, /*add_generation_prompt=*/true),
+                    .sampling = sampling,
+                    .prompt_has_special_tokens = true};
+    return generate({request}).front();
+  }
+
+  std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
+    return tokenizer().encode(text, with_special);
+  }
+  std::string detokenize(const std::vector<int32_t>& ids, bool skip_special) const override {
+    return tokenizer().decode(ids, skip_special);
+  }
+  std::string render(const std::vector<ChatMessage>& messages,
+                     bool add_generation_prompt) const override {
+    if (!template_) {
+      throw_error(ErrorCode::kUnsupported,
+                  "{}: the model has no chat template; give it a plain prompt instead",
+                  files_.path);
+    }
+    Json list = Json::array();
+    for (const ChatMessage& message : messages) {
+      list.push_back({{"role", message.role}, {"content", message.content}});
+    }
+    return template_->render(list.dump(), add_generation_prompt);
+  }
+  bool has_chat_template() const override { return template_.has_value(); }
+
+  void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
+    const int64_t vocab_size = engine_->runner().info().vocab_size;
+    engine_->call([&](ModelRunner& runner) {
+      SafetensorsWriter writer(
+          path, {{"logits", DType::kF32, Shape{static_cast<int64_t>(tokens.size()), vocab_size}}});
+      runner.logits(tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) { writer.append(rows); });
+      writer.finish();
+    });
+  }
+
+  SamplingParams default_sampling_params() const override {
+    const GenerationConfig& given = files_.generation;
+    SamplingParams params;
+    if (!given.do_sample.value_or(given.temperature.has_value())) return params;
+    params.temperature = given.temperature.value_or(1.0);
+    params.top_k = given.top_k.value_or(0);
+    params.top_p = given.top_p.value_or(1.0);
+    params.min_p = given.min_p.value_or(0.0);
+    params.repetition_penalty = given.repetition_penalty.value_or(1.0);
+    return params;
+  }
+  int max_context() const override { return engine_->runner().plan().memory.max_context; }
+
+  LlmStats stats() const override {
+    const EngineStats steps = engine_->stats();
+    return {.load_seconds = load_seconds_,
+            .peak_memory_bytes = peak_memory(),
+            .weight_bytes = engine_->runner().model().weight_bytes(),
+            .kv_cache_bytes = engine_->runner().plan().memory.kv_bytes,
+            .prefill_tokens = steps.prefill_tokens,
+            .prefill_seconds = steps.prefill_seconds,
+            .decode_tokens = steps.decode_tokens,
+            .decode_seconds = steps.decode_seconds};
+  }
+
+  std::string report() const override {
+    const ModelRunner& runner = engine_->runner();
+    Json report = describe_machine(runner.topology(), runner.thread_plan());
+    report["model"] = describe_model(files_, runner.plan());
+    report["model"]["weight_bytes"] = runner.model().weight_bytes();
+    report["model"]["gemm_kernels"] = runner.model().kernel_names();
+    return report.dump(2);
+  }
+
+ private:
+  void load_text() {
+    if (files_.gguf_tokenizer) {
+      tokenizer_ = Tokenizer::from_gguf(to_vocabulary(*files_.gguf_tokenizer));
+      template_ = ChatTemplate::from_gguf(*tokenizer_, files_.gguf_tokenizer->chat_template);
+      return;
+    }
+    tokenizer_ = Tokenizer::from_folder(files_.folder);
+    if (tokenizer_) template_ = ChatTemplate::from_folder(files_.folder);
+  }
+
+  const Tokenizer& tokenizer() const {
+    if (tokenizer_) return *tokenizer_;
+    throw_error(ErrorCode::kNotFound, "{}: there are no tokenizer files; only token ids work",
+                files_.path);
+  }
+
+  std::vector<int32_t> prompt_tokens(const Request& request) const {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
+    return tokenizer().encode(std::get<std::string>(request.prompt),
+                              !request.prompt_has_special_tokens);
+  }
+
+  Clock::time_point start_;
+  ModelFiles files_;
+  LlmConfig config_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::optional<ChatTemplate> template_;
+  double load_seconds_ = 0;
+  std::atomic<RequestId> next_id_{1};
+  std::unique_ptr<Engine> engine_;  // last: its thread uses the others
+};
+
+}  // namespace
+
+std::unique_ptr<LLM> LLM::load(const std::string& path, const LlmConfig& config,
+                               const ProgressCallback& progress) {
+  return std::make_unique<LlmImpl>(path, config, progress);
+}
+
+}  // namespace lanner

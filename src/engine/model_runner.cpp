@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model_runner.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "models/registry.h"
+
+namespace lanner {
+namespace {
+
+// The types a KV cache or the weights may have, by the names users write.
+DType parse_choice(const char* option, const std::string& name, std::span<const DType> choices) {
+  std::string known = "auto";
+  for (DType choice : choices) {
+    if (name == dtype_name(choice)) return choice;
+    known += std::string(", ") + dtype_name(choice);
+  }
+  throw_error(ErrorCode::kInvalidArgument, "{} '{}' is unknown; known: {}", option, name, known);
+}
+
+std::optional<DType> parse_weight_dtype(const std::string& name) {
+  if (name == "auto") return std::nullopt;
+  static constexpr DType kChoices[] = {DType::kF32, DType::kF16, DType::kBf16, DType::kI8};
+  return parse_choice("dtype", name, kChoices);
+}
+
+DType parse_kv_dtype(const std::string& name) {
+  if (name == "auto") return DType::kF16;
+  static constexpr DType kChoices[] = {DType::kF32, DType::kF16, DType::kBf16};
+  return parse_choice("kv_dtype", name, kChoices);
+}
+
+// What the weight matrices will take once packed.
+int64_t estimate_weight_bytes(const Checkpoint& checkpoint, std::optional<DType> dtype) {
+  int64_t bytes = 0;
+  for (const std::string& name : checkpoint.names()) {
+    const TensorInfo info = checkpoint.info(name);
+    const bool is_matrix = info.shape.size() == 2;
+    const int64_t packed = is_matrix ? info.shape[0] * info.shape[1] : 0;
+    bytes += is_matrix && dtype ? packed * dtype_info(*dtype).block_bytes : info.bytes;
+  }
+  return bytes;
+}
+
+void pin_caller(const ThreadPlan& plan) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(static_cast<size_t>(plan.cpus.front()), &set);
+  if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0) {
+    log_warn("cannot pin the engine's thread to CPU {}", plan.cpus.front());
+  }
+}
+
+ForwardBatch make_batch(const SchedulerOutput& output) {
+  ForwardBatch batch;
+  batch.token_ids = output.tokens;
+  batch.slots = output.slots;
+  batch.positions.reserve(output.tokens.size());
+  for (const ScheduledSequence& scheduled : output.sequences) {
+    for (int32_t i = 0; i < scheduled.num_tokens; ++i) {
+      batch.positions.push_back(scheduled.start_position + i);
+    }
+    const auto blocks = output.blocks_of(scheduled);
+    batch.sequences.push_back({.token_begin = scheduled.token_begin,
+                               .token_count = scheduled.num_tokens,
+                               .past_length = scheduled.start_position,
+                               .rope_length = scheduled.sequence_length,
+                               .block_table = {blocks.begin(), blocks.end()}});
+    if (scheduled.sample) {
+      batch.logits_rows.push_back(scheduled.token_begin + scheduled.num_tokens - 1);
+    }
+  }
+  return batch;
+}
+
+// Tokens [begin, end) of one sequence that has the whole cache, block i being its i-th.
+ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end) {
+  ForwardBatch batch;
+  ForwardBatch::Sequence sequence{.token_begin = 0,
+                                  .token_count = end - begin,
+                                  .past_length = begin,
+                                  .rope_length = static_cast<int>(tokens.size()),
+                                  .block_table = {}};
+  for (int block = 0; block * kBlockSize < end; ++block) sequence.block_table.push_back(block);
+  for (int position = begin; position < end; ++position) {
+    batch.token_ids.push_back(tokens[static_cast<size_t>(position)]);
+    batch.positions.push_back(position);
+    batch.slots.push_back(position);
+    batch.logits_rows.push_back(position - begin);
+  }
+  batch.sequences.push_back(std::move(sequence));
+  return batch;
+}
+
+}  // namespace
+
+ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& config) {
+  check_argument(config.threads >= 0, "threads must be 0 (automatic) or more, not {}",
+                 config.threads);
+  const int from_environment = read_environment().threads.value_or(0);
+  return plan_threads(topology, config.threads > 0 ? config.threads : from_environment);
+}
+
+ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config) {
+  check_argument(config.max_context >= 0, "max_context must be 0 (automatic) or more, not {}",
+                 config.max_context);
+  check_argument(config.kv_cache_bytes >= 0, "kv_cache_bytes must be 0 (automatic) or more, not {}",
+                 config.kv_cache_bytes);
+  check_argument(config.max_tokens_per_step >= 1, "max_tokens_per_step must be at least 1, not {}",
+                 config.max_tokens_per_step);
+  check_argument(config.max_sequences >= 1, "max_sequences must be at least 1, not {}",
+                 config.max_sequences);
+  ModelPlan plan;
+  plan.info = find_model_family(files.config).info(files.config);
+  plan.weight_dtype = parse_weight_dtype(config.dtype);
+  plan.kv_dtype = parse_kv_dtype(config.kv_dtype);
+  plan.kv_layouts.assign(static_cast<size_t>(plan.info.num_layers),
+                         KvLayout{.dtype = plan.kv_dtype,
+                                  .block_size = kBlockSize,
+                                  .kv_heads = plan.info.num_kv_heads,
+                                  .head_dim = plan.info.head_dim,
+                                  .v_head_dim = plan.info.v_head_dim});
+  plan.memory = plan_memory(
+      {.available_bytes = available_memory(),
+       .weight_bytes = estimate_weight_bytes(*files.checkpoint, plan.weight_dtype),
+       .kv_bytes_per_block = plan_kv_cache(plan.kv_layouts).bytes_per_block,
+       .block_size = kBlockSize,
+       .model_max_context = plan.info.max_position,
+       .max_sequences = config.max_sequences,
+       .requested_context = config.max_context,
+       .requested_kv_bytes = config.kv_cache_bytes});
+  return plan;
+}
+
+ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
+                         const ProgressCallback& progress)
+    : plan_(plan_model(files, config)),
+      max_tokens_per_step_(config.max_tokens_per_step),
+      topology_(read_topology()),
+      thread_plan_(plan_compute_threads(topology_, config)),
+      communicator_(make_single_communicator()) {
+  log_info("threads: {} ({}); ISA: {}", thread_plan_.cpus.size(), thread_plan_.reason,
+           cpu_isa().to_string());
+  pin_caller(thread_plan_);
+  threads_ = std::make_unique<ThreadPool>(thread_plan_.cpus);
+
+  int64_t total = 0;
+  for (const std::string& name : files.checkpoint->names()) {
+    total += files.checkpoint->info(name).bytes;
+  }
+  int64_t done = 0;
+  const auto report = [&](int64_t bytes) {
+    done += bytes;
+    if (progress) progress("weights", std::min(done, total), total);
+  };
+  ExecutionContext execution = context();
+  LoadContext load{.execution = execution,
+                   .weight_dtype = plan_.weight_dtype,
+                   .max_context = plan_.memory.max_context,
+                   .on_weight = report};
+  model_ = find_model_family(files.config).load(files.config, *files.checkpoint, load);
+  report(total - done);  // norms, biases and what the model has no use for
+  cache_ = std::make_unique<KvCache>(plan_.kv_layouts,
+                                     static_cast<int32_t>(plan_.memory.num_blocks));
+}
+
+ExecutionContext ModelRunner::context() {
+  return {.threads = *threads_,
+          .workspace = workspace_,
+          .topology = topology_,
+          .communicator = *communicator_};
+}
+
+Tensor ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
+  const int64_t rows = static_cast<int64_t>(batch.logits_rows.size());
+  const size_t bytes = static_cast<size_t>(rows * info().vocab_size) * sizeof(float);
+  if (logits_.size() < bytes) logits_ = Buffer(bytes);
+  const Tensor logits(logits_.data(), DType::kF32, Shape{rows, info().vocab_size});
+  ExecutionContext execution = context();
+  model_->forward(batch, cache, logits, execution);
+  return logits;
+}
+
+Tensor ModelRunner::step(const SchedulerOutput& output) { return run(make_batch(output), *cache_); }
+
+void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
+                         const std::function<void(const Tensor&)>& on_rows) {
+  const int count = checked_cast<int>(tokens.size(), "number of tokens");
+  check_argument(count > 0, "there are no tokens to compute logits of");
+  check_argument(count <= plan_.memory.max_context,
+                 "{} tokens are more than the context of {} tokens", count,
+                 plan_.memory.max_context);
+  const int chunk = chunk_tokens > 0 ? chunk_tokens : max_tokens_per_step_;
+  KvCache cache(plan_.kv_layouts, static_cast<int32_t>(ceil_div(count, kBlockSize)));
+  for (int begin = 0; begin < count; begin += chunk) {
+    on_rows(run(make_chunk(tokens, begin, std::min(begin + chunk, count)), cache));
+  }
+}
+
+}  // namespace lanner

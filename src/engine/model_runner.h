@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "base/topology.h"
+#include "base/workspace.h"
+#include "distributed/communicator.h"
+#include "engine/memory_plan.h"
+#include "kvcache/kv_cache.h"
+#include "lanner/config.h"
+#include "models/model.h"
+#include "scheduler/scheduler.h"
+#include "weights/model_files.h"
+
+namespace lanner {
+
+// Everything about a model that is decided before its weights are read.
+struct ModelPlan {
+  ModelInfo info;
+  MemoryPlan memory;
+  std::vector<KvLayout> kv_layouts;  // [num_layers]
+  std::optional<DType> weight_dtype;
+  DType kv_dtype = DType::kF16;
+};
+
+// Throws Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
+ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config);
+
+// Tokens of a KV cache block.
+inline constexpr int kBlockSize = 32;
+
+// The threads a configuration asks for (LlmConfig::threads, else LANNER_THREADS, else by itself).
+ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& config);
+
+// A rank's part of the engine: owns the model, its KV cache and all that a forward pass needs.
+// Turns a SchedulerOutput into a ForwardBatch and runs it. Used by one thread at a time.
+class ModelRunner {
+ public:
+  // Loads the weights. The calling thread becomes thread 0 of the pool.
+  ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
+
+  // Runs a step. The rows of the result are the sequences whose next token is due, in the order of
+  // the output; they stay valid until the next call.
+  //   returns  [sequences with needs_logits, vocab_size]  fp32
+  Tensor step(const SchedulerOutput& output);
+
+  // Feeds the tokens through a KV cache of their own and hands over the logits of every position, in
+  // order, a chunk of rows at a time: [chunk, vocab_size] fp32. Sequences in the engine's cache are
+  // not touched. chunk_tokens = 0: as many as a step may have.
+  void logits(std::span<const int32_t> tokens, int chunk_tokens,
+              const std::function<void(const Tensor& rows)>& on_rows);
+
+  const ModelInfo& info() const { return plan_.info; }
+  const ModelPlan& plan() const { return plan_; }
+  const Model& model() const { return *model_; }
+  const Topology& topology() const { return topology_; }
+  const ThreadPlan& thread_plan() const { return thread_plan_; }
+  ThreadPool& threads() { return *threads_; }
+  int num_threads() const { return threads_->size(); }
+
+ private:
+  ExecutionContext context();
+  Tensor run(const ForwardBatch& batch, KvCache& cache);
+
+  ModelPlan plan_;
+  int max_tokens_per_step_;
+  Topology topology_;
+  ThreadPlan thread_plan_;
+  std::unique_ptr<ThreadPool> threads_;
+  std::unique_ptr<Communicator> communicator_;
+  Workspace workspace_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<KvCache> cache_;
+  Buffer logits_;  // grows to the largest step
+};
+
+}  // namespace lanner

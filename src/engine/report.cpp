@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/report.h"
+
+#include <algorithm>
+#include <sstream>
+
+#include "base/isa.h"
+#include "kernels/gemm/gemm.h"
+#include "lanner/llm.h"
+
+namespace lanner {
+namespace {
+
+Json words(const std::string& text) {
+  Json list = Json::array();
+  std::istringstream stream(text);
+  for (std::string word; stream >> word;) list.push_back(word);
+  return list;
+}
+
+Json bytes_or_null(int64_t bytes) { return bytes > 0 ? Json(bytes) : Json(nullptr); }
+
+}  // namespace
+
+Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
+  const Isa detected = detect_isa();
+  const Isa used = cpu_isa();
+  Json machine{{"cpu", topology.cpu_model},
+               {"isa", words(used.to_string())},
+               {"logical_cpus", topology.cpus.size()},
+               {"physical_cores", topology.num_cores()},
+               {"numa_nodes", topology.num_numa_nodes()},
+               {"cpu_quota", topology.cpu_quota > 0 ? Json(topology.cpu_quota) : Json(nullptr)},
+               {"l1d_bytes", bytes_or_null(topology.l1d_bytes)},
+               {"l2_bytes", bytes_or_null(topology.l2_bytes)},
+               {"l3_bytes", bytes_or_null(topology.l3_bytes)},
+               {"memory_bytes", bytes_or_null(topology.memory_bytes)},
+               {"available_bytes", available_memory()},
+               {"threads", threads.cpus.size()},
+               {"thread_cpus", threads.cpus},
+               {"threads_reason", threads.reason}};
+  if (used != detected) machine["isa_detected"] = words(detected.to_string());
+  return Json{{"version", version()}, {"machine", std::move(machine)}};
+}
+
+Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
+  const auto dtype = plan.weight_dtype ? dtype_name(*plan.weight_dtype) : "as in the file";
+  return Json{{"path", files.path},
+              {"format", files.is_gguf ? "gguf" : "safetensors"},
+              {"model_type", plan.info.model_type},
+              {"num_layers", plan.info.num_layers},
+              {"hidden_size", plan.info.hidden_size},
+              {"vocab_size", plan.info.vocab_size},
+              {"num_kv_heads", plan.info.num_kv_heads},
+              {"head_dim", plan.info.head_dim},
+              {"dtype", dtype},
+              {"kv_dtype", dtype_name(plan.kv_dtype)},
+              {"model_max_context", plan.info.max_position},
+              {"memory_plan",
+               {{"available_bytes", plan.memory.available_bytes},
+                {"weight_bytes", plan.memory.weight_bytes},
+                {"kv_cache_bytes", plan.memory.kv_bytes},
+                {"kv_bytes_per_token", plan.memory.kv_bytes_per_token},
+                {"kv_tokens", plan.memory.num_blocks * kBlockSize},
+                {"max_context", plan.memory.max_context}}}};
+}
+
+std::string machine_report(const LlmConfig& config) {
+  const Topology topology = read_topology();
+  return describe_machine(topology, plan_compute_threads(topology, config)).dump(2);
+}
+
+std::string model_report(const std::string& path, const LlmConfig& config) {
+  const ModelFiles files = open_model(path);
+  const Topology topology = read_topology();
+  Json report = describe_machine(topology, plan_compute_threads(topology, config));
+  report["model"] = describe_model(files, plan_model(files, config));
+  return report.dump(2);
+}
+
+const char* version() { return LANNER_VERSION; }
+
+}  // namespace lanner
