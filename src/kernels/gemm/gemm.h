@@ -20,8 +20,8 @@ struct GemmPackOptions {
   Isa isa = cpu_isa();
 };
 
-// A weight matrix [n, k] packed once at load for the kernels of one group, in the order they read it.
-// Row-wise concatenation of its parts (Q, K and V; gate and up), which may differ in type.
+// A weight matrix [n, k] packed once at load for the kernels of one group, in the order they read
+// it. Row-wise concatenation of its parts (Q, K and V; gate and up), which may differ in type.
 class PackedWeight {
  public:
   // Each part [n_i, k], any type of dtypes() but int4 and int32.
@@ -57,10 +57,10 @@ struct GemmOptions {
 //   x  [m, k]  fp32, any row stride
 //   y  [m, n]  fp32, any row stride; must not overlap x
 //
-// fp32, fp16 and bf16 weights multiply in fp32 (bf16 x bf16 where the kernel says so); quantised ones
-// with activations quantised to int8 per token, where the kernel says so. Accumulation is fp32 or int32. A
-// row's result does not depend on the other rows or on the number of threads.
-// Throws Error(kInvalidArgument) when shapes do not match.
+// fp32, fp16 and bf16 weights multiply in fp32 (bf16 x bf16 where the kernel says so); quantised
+// ones with activations quantised to int8 per token, where the kernel says so. Accumulation is fp32
+// or int32. A row's result does not depend on the other rows or on the number of threads. Throws
+// Error(kInvalidArgument) when shapes do not match.
 void gemm(const Tensor& x, const PackedWeight& w, const GemmOptions& options, const Tensor& y,
           Workspace& workspace, ThreadPool& threads);
 

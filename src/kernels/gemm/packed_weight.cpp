@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm/packed_weight.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/checked.h"
+#include "kernels/convert/convert.h"
+#include "kernels/gemm/repack.h"
+
+namespace lanner {
+namespace {
+
+// What a part is packed as: fp32, fp16, bf16, int8, int4, or its own block type.
+DType target_dtype(DType source, std::optional<DType> wanted) {
+  if (source == DType::kI4 || source == DType::kI32) {
+    throw_error(ErrorCode::kUnsupported, "[gemm] cannot multiply by {} weights", source);
+  }
+  if (!wanted) return source == DType::kU8 ? DType::kF32 : source;
+  switch (*wanted) {
+    case DType::kI4:
+      return source == DType::kQ4_0 ? source : DType::kI4;
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBf16:
+    case DType::kI8:
+      return *wanted;
+    default:
+      if (*wanted == source) return source;
+      throw_error(ErrorCode::kUnsupported, "[gemm] cannot convert {} weights to {}", source,
+                  *wanted);
+  }
+}
+
+GemmGroup target_group(DType target) {
+  switch (target) {
+    case DType::kF32:
+      return GemmGroup::kF32;
+    case DType::kF16:
+      return GemmGroup::kF16;
+    case DType::kBf16:
+      return GemmGroup::kBf16;
+    case DType::kI8:
+      return GemmGroup::kI8;
+    case DType::kI4:
+      return GemmGroup::kI4G32;
+    default:
+      return block_group(target);
+  }
+}
+
+// rows[r][k] to [k / kPack][16][kPack].
+template <typename T, int kPack>
+void interleave(const std::byte* const* rows, int num_rows, int64_t k, std::byte* panel) {
+  constexpr int64_t kChunk = 64;  // of all rows stays in the first-level cache
+  auto* out = reinterpret_cast<T*>(panel);
+  for (int64_t begin = 0; begin < k; begin += kChunk) {
+    const int64_t end = std::min(begin + kChunk, k);
+    for (int r = 0; r < num_rows; ++r) {
+      for (int64_t i = begin; i < end; ++i) {
+        T value;  // the source may lie at any address
+        std::memcpy(&value, rows[r] + i * static_cast<int64_t>(sizeof(T)), sizeof value);
+        out[(i / kPack * kPanelRows + r) * kPack + i % kPack] = value;
+      }
+    }
+  }
+}
+
+// Packs panels of one part; one per thread, for its scratch.
+class PanelPacker {
+ public:
+  PanelPacker(const Tensor& part, DType target, const GemmSegment& segment, Isa isa)
+      : part_(part), target_(target), segment_(segment), k_(part.size(1)) {
+    const DType source = part.dtype();
+    if (source == target_) return;
+    if (source != DType::kF32) {
+      to_fp32_ = select_convert(source, DType::kF32, isa);
+      fp32_ = Buffer(static_cast<size_t>(k_ * 4 * kPanelRows));
+    }
+    if (target_ == DType::kF16 || target_ == DType::kBf16) {
+      from_fp32_ = select_convert(DType::kF32, target_, isa);
+      narrow_ = Buffer(static_cast<size_t>(k_ * 2 * kPanelRows));
+    }
+  }
+
+  void pack(int64_t panel) {
+    const int64_t row_begin = panel * kPanelRows;
+    const int num_rows = static_cast<int>(std::min<int64_t>(kPanelRows, segment_.n - row_begin));
+    std::byte* out = segment_.data + panel * segment_.panel_bytes;
+    const std::byte* rows[kPanelRows] = {};
+    for (int r = 0; r < num_rows; ++r) rows[r] = source_row(row_begin + r, r);
+    switch (target_) {
+      case DType::kF32:
+        return interleave<uint32_t, 1>(rows, num_rows, k_, out);
+      case DType::kF16:
+        return interleave<uint16_t, 1>(rows, num_rows, k_, out);
+      case DType::kBf16:
+        return interleave<uint16_t, 2>(rows, num_rows, k_, out);
+      default:
+        break;
+    }
+    for (int r = 0; r < num_rows; ++r) {
+      const auto* values = reinterpret_cast<const float*>(rows[r]);
+      if (target_ == DType::kI4) {
+        quantize_int4_row(values, k_, r, out);
+      } else if (target_ != DType::kI8) {
+        repack_block_row(target_, rows[r], k_, r, out);
+      } else if (part_.dtype() == DType::kI8) {
+        repack_int8_row(reinterpret_cast<const int8_t*>(rows[r]), k_, r, out);
+        segment_.scale[row_begin + r] = 1.0f;
+      } else {
+        segment_.scale[row_begin + r] = quantize_int8_row(values, k_, r, out);
+      }
+    }
+  }
+
+ private:
+  // Row `row` of the part in the type that packing wants, in slot r of the scratch if converted.
+  const std::byte* source_row(int64_t row, int r) {
+    const std::byte* source = part_.raw_row(row);
+    if (to_fp32_ != nullptr) {
+      std::byte* converted = fp32_.data() + r * k_ * 4;
+      to_fp32_(source, k_, converted);
+      source = converted;
+    }
+    if (from_fp32_ != nullptr) {
+      std::byte* converted = narrow_.data() + r * k_ * 2;
+      from_fp32_(source, k_, converted);
+      source = converted;
+    }
+    return source;
+  }
+
+  const Tensor& part_;
+  DType target_;
+  const GemmSegment& segment_;
+  int64_t k_;
+  ConvertRowFn to_fp32_ = nullptr;
+  ConvertRowFn from_fp32_ = nullptr;
+  Buffer fp32_;    // [16, k]
+  Buffer narrow_;  // [16, k]
+};
+
+}  // namespace
+
+GemmPanelRange PackedWeight::Impl::thread_panels(int thread, int num_threads) const {
+  const auto boundary = [&](int index) {
+    int64_t left = static_cast<int64_t>(data.size()) / num_threads * index;
+    if (index == num_threads) return panels;
+    for (const GemmSegment& s : segments) {
+      if (left < s.panels * s.panel_bytes) return s.panel_begin + left / s.panel_bytes;
+      left -= s.panels * s.panel_bytes;
+    }
+    return panels;
+  };
+  return {boundary(thread), boundary(thread + 1)};
+}
+
+PackedWeight::PackedWeight() : impl_(std::make_unique<Impl>()) {}
+PackedWeight::~PackedWeight() = default;
+PackedWeight::PackedWeight(PackedWeight&&) noexcept = default;
+PackedWeight& PackedWeight::operator=(PackedWeight&&) noexcept = default;
+
+int64_t PackedWeight::n() const { return impl_->n; }
+int64_t PackedWeight::k() const { return impl_->k; }
+int64_t PackedWeight::bytes() const {
+  return static_cast<int64_t>(impl_->data.size() + impl_->scales.size());
+}
+const char* PackedWeight::kernel_name() const { return impl_->kernel_name.c_str(); }
+
+PackedWeight PackedWeight::pack(std::span<const Tensor> parts, const GemmPackOptions& options,
+                                ThreadPool& threads) {
+  check_argument(!parts.empty(), "[gemm] a weight needs at least one part");
+  PackedWeight weight;
+  Impl& impl = *weight.impl_;
+  std::vector<DType> targets;
+  int64_t data_bytes = 0;
+  int64_t scale_rows = 0;
+  for (const Tensor& part : parts) {
+    check_argument(part.shape().rank() == 2, "[gemm] weight is {}, expected [n, k]", part.shape());
+    check_argument(part.size(1) == parts[0].size(1) && part.size(1) > 0,
+                   "[gemm] weight is {}, expected [n, {}]", part.shape(), parts[0].size(1));
+    const DType target = target_dtype(part.dtype(), options.dtype);
+    const GemmGroup group = target_group(target);
+    GemmSegment s;
+    s.kernel = &select_gemm(group, options.isa);
+    s.layout = gemm_layout(group);
+    s.n = part.size(0);
+    s.n_begin = impl.n;
+    s.k_padded = round_up(part.size(1), s.layout.k_block);
+    s.panels = ceil_div(s.n, kPanelRows);
+    s.panel_begin = impl.panels;
+    s.panel_bytes =
+        checked_mul<int64_t>(s.k_padded / s.layout.k_block, s.layout.block_bytes, "packed weight");
+    // Panels start on cache lines: fp16 panels of odd k would not.
+    s.panel_bytes = round_up(s.panel_bytes, static_cast<int64_t>(Buffer::kAlignment));
+    impl.n = checked_add(impl.n, s.n, "rows of a packed weight");
+    impl.panels += s.panels;
+    data_bytes = checked_add(data_bytes, checked_mul(s.panels, s.panel_bytes, "packed weight"),
+                             "packed weight");
+    if (group == GemmGroup::kI8) scale_rows += s.panels * kPanelRows;
+    targets.push_back(target);
+    if (impl.kernel_name.empty()) {
+      impl.kernel_name = s.kernel->name;
+    } else if (s.kernel != impl.segments.back().kernel) {
+      impl.kernel_name += std::string("+") + s.kernel->name;
+    }
+    impl.segments.push_back(s);
+  }
+  impl.k = parts[0].size(1);
+  impl.data = Buffer(static_cast<size_t>(data_bytes));
+  impl.scales = Buffer(static_cast<size_t>(scale_rows) * sizeof(float));
+
+  std::byte* data = impl.data.data();
+  auto* scale = impl.scales.as<float>();
+  for (GemmSegment& s : impl.segments) {
+    s.data = data;
+    data += s.panels * s.panel_bytes;
+    if (s.layout.bits == 0 && s.layout.zero_point != 0) {
+      s.scale = scale;
+      scale += s.panels * kPanelRows;
+    }
+  }
+  threads.run([&](int thread) {
+    const GemmPanelRange range = impl.thread_panels(thread, threads.size());
+    for (size_t i = 0; i < impl.segments.size(); ++i) {
+      const GemmSegment& s = impl.segments[i];
+      const int64_t begin = std::max(range.begin - s.panel_begin, int64_t{0});
+      const int64_t end = std::min(range.end - s.panel_begin, s.panels);
+      if (begin >= end) continue;
+      PanelPacker packer(parts[i], targets[i], s, options.isa);
+      for (int64_t panel = begin; panel < end; ++panel) packer.pack(panel);
+    }
+  });
+  return weight;
+}
+
+}  // namespace lanner

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tiles of fp32 arithmetic, for weights in fp32, fp16 and bf16. Included by ISA files after their
+// vec_*.h. Each y is one chain of fused multiply-adds in the order of k, whatever the tile, so that
+// every path of one ISA family gives the same bits.
+#pragma once
+
+#include "kernels/gemm/kernels.h"
+
+namespace lanner {
+namespace {
+
+// kStep values of k of 16 rows at p.
+struct PlainF32 {
+  static constexpr int kStep = 1;
+  static constexpr int kBytes = 64;
+  static inline void load(const std::byte* p, VecF* w) {
+    w[0] = load_f(reinterpret_cast<const float*>(p));
+  }
+};
+struct PlainF16 {
+  static constexpr int kStep = 1;
+  static constexpr int kBytes = 32;
+  static inline void load(const std::byte* p, VecF* w) { w[0] = load_fp16(p); }
+};
+struct PlainBf16 {
+  static constexpr int kStep = 2;
+  static constexpr int kBytes = 64;
+  static inline void load(const std::byte* p, VecF* w) { load_bf16_pairs(p, w[0], w[1]); }
+};
+
+template <class Weights, int kRows, int kPanels>
+static inline void plain_block(const GemmTile& t, int row, int panel) {
+  VecF acc[kRows][kPanels];
+  float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
+  for (int m = 0; m < kRows; ++m) {
+    for (int p = 0; p < kPanels; ++p) {
+      acc[m][p] = t.first ? zero_f() : load_f(out + m * t.acc_stride + p * kPanelRows);
+    }
+  }
+  const std::byte* w[kPanels];
+  for (int p = 0; p < kPanels; ++p) w[p] = t.w + (panel + p) * t.panel_stride;
+  const float* x[kRows];
+  for (int m = 0; m < kRows; ++m) {
+    x[m] = reinterpret_cast<const float*>(t.x + (row + m) * t.x_stride);
+  }
+  int64_t offset = 0;
+  for (int64_t k = 0; k < t.k; k += Weights::kStep, offset += Weights::kBytes) {
+    if constexpr (kPanels > kRows) {
+      VecF xv[kRows][Weights::kStep];
+      for (int m = 0; m < kRows; ++m) {
+        for (int s = 0; s < Weights::kStep; ++s) xv[m][s] = broadcast_f(x[m] + k + s);
+      }
+      for (int p = 0; p < kPanels; ++p) {
+        VecF wv[Weights::kStep];
+        Weights::load(w[p] + offset, wv);
+        for (int s = 0; s < Weights::kStep; ++s) {
+          for (int m = 0; m < kRows; ++m) acc[m][p] = fma(xv[m][s], wv[s], acc[m][p]);
+        }
+      }
+    } else {
+      VecF wv[kPanels][Weights::kStep];
+      for (int p = 0; p < kPanels; ++p) Weights::load(w[p] + offset, wv[p]);
+      for (int s = 0; s < Weights::kStep; ++s) {
+        for (int m = 0; m < kRows; ++m) {
+          const VecF xv = broadcast_f(x[m] + k + s);
+          for (int p = 0; p < kPanels; ++p) acc[m][p] = fma(xv, wv[p][s], acc[m][p]);
+        }
+      }
+    }
+  }
+  for (int m = 0; m < kRows; ++m) {
+    for (int p = 0; p < kPanels; ++p) {
+      store_f(out + m * t.acc_stride + p * kPanelRows, acc[m][p]);
+    }
+  }
+}
+
+template <class Weights, int kRows, int kPanels>
+static void plain_panels(const GemmTile& t, int row) {
+  int panel = 0;
+  for (; panel + kPanels <= t.panels; panel += kPanels) {
+    plain_block<Weights, kRows, kPanels>(t, row, panel);
+  }
+  for (; panel < t.panels; ++panel) plain_block<Weights, kRows, 1>(t, row, panel);
+}
+
+// Up to kWideRows rows, packed weights, many panels.
+template <class Weights>
+static void plain_wide(const GemmTile& t) {
+  switch (t.rows) {
+    case 1:
+      return plain_panels<Weights, 1, wide_panels(1)>(t, 0);
+    case 2:
+      return plain_panels<Weights, 2, wide_panels(2)>(t, 0);
+    default:
+      break;
+  }
+  if constexpr (kWideRows == 4) {
+    if (t.rows == 3) return plain_panels<Weights, 3, wide_panels(3)>(t, 0);
+    plain_panels<Weights, 4, wide_panels(4)>(t, 0);
+  }
+}
+
+// Many rows, up to kTilePanels panels.
+template <class Weights>
+static void plain_tile(const GemmTile& t) {
+  int row = 0;
+  for (int left = (t.rows + kTileRows - 1) / kTileRows; left > 0; --left) {
+    const int rows = (t.rows - row + left - 1) / left;  // even shares: 9 = 5 + 4
+    switch (rows) {
+      case 1:
+        plain_panels<Weights, 1, kTilePanels>(t, row);
+        break;
+      case 2:
+        plain_panels<Weights, 2, kTilePanels>(t, row);
+        break;
+      case 3:
+        plain_panels<Weights, 3, kTilePanels>(t, row);
+        break;
+      case 4:
+        plain_panels<Weights, 4, kTilePanels>(t, row);
+        break;
+      case 5:
+        plain_panels<Weights, 5, kTilePanels>(t, row);
+        break;
+      case 6:
+        plain_panels<Weights, 6, kTilePanels>(t, row);
+        break;
+      default:
+        if constexpr (kTileRows == 8) {
+          if (rows == 7) {
+            plain_panels<Weights, 7, kTilePanels>(t, row);
+          } else {
+            plain_panels<Weights, 8, kTilePanels>(t, row);
+          }
+        }
+    }
+    row += rows;
+  }
+}
+
+// To [k][16] fp32.
+template <class Weights>
+static void plain_unpack(const std::byte* packed, int64_t blocks, std::byte* unpacked) {
+  auto* out = reinterpret_cast<float*>(unpacked);
+  for (int64_t b = 0; b < blocks; ++b) {
+    VecF w[Weights::kStep];
+    Weights::load(packed + b * Weights::kBytes, w);
+    for (int s = 0; s < Weights::kStep; ++s, out += kPanelRows) store_f(out, w[s]);
+  }
+}
+
+}  // namespace
+}  // namespace lanner

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/gemm/repack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "base/checked.h"
+#include "base/float16.h"
+#include "kernels/convert/blocks.h"
+
+namespace lanner {
+namespace {
+
+// A source block taken apart: value = scale * (q - zero_point) + min, where scale is d or d *
+// scales of the group, and min is dmin or dmin * minima.
+struct SourceBlock {
+  uint8_t q[256];
+  uint16_t d = 0;  // fp16
+  uint16_t dmin = 0;
+  int8_t scales[16] = {};
+  int8_t minima[16] = {};
+};
+
+uint16_t negated_half(const uint8_t* bytes) {
+  return static_cast<uint16_t>(block_half(bytes) ^ 0x8000u);
+}
+
+void low_and_high_nibbles(const uint8_t* qs, uint8_t* q) {
+  for (int i = 0; i < 16; ++i) {
+    q[i] = qs[i] & 15;
+    q[i + 16] = qs[i] >> 4;
+  }
+}
+
+void add_fifth_bit(const uint8_t* qh, uint8_t* q) {
+  for (int i = 0; i < 32; ++i) q[i] = static_cast<uint8_t>(q[i] | (qh[i / 8] >> (i % 8) & 1) << 4);
+}
+
+void two_bits(const uint8_t* qs, uint8_t* q) {
+  for (int i = 0; i < 256; ++i) {
+    q[i] = static_cast<uint8_t>((qs[i / 128 * 32 + i % 32] >> (2 * (i / 32 % 4))) & 3);
+  }
+}
+
+void k_nibbles(const uint8_t* qs, uint8_t* q) {
+  for (int j = 0; j < 4; ++j) {
+    for (int i = 0; i < 32; ++i) {
+      q[j * 64 + i] = qs[j * 32 + i] & 15;
+      q[j * 64 + 32 + i] = qs[j * 32 + i] >> 4;
+    }
+  }
+}
+
+void take_apart(const BlockQ4_0& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  low_and_high_nibbles(block.qs, out.q);
+}
+
+void take_apart(const BlockQ4_1& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  out.dmin = block_half(block.m);
+  low_and_high_nibbles(block.qs, out.q);
+}
+
+void take_apart(const BlockQ5_0& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  low_and_high_nibbles(block.qs, out.q);
+  add_fifth_bit(block.qh, out.q);
+  // The layout's zero point is 128, q5_0's is 16.
+  for (int i = 0; i < 32; ++i) out.q[i] = static_cast<uint8_t>(out.q[i] + 112);
+}
+
+void take_apart(const BlockQ5_1& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  out.dmin = block_half(block.m);
+  low_and_high_nibbles(block.qs, out.q);
+  add_fifth_bit(block.qh, out.q);
+}
+
+void take_apart(const BlockQ8_0& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  for (int i = 0; i < 32; ++i) out.q[i] = block.qs[i] ^ 0x80;  // + 128
+}
+
+void take_apart(const BlockQ2K& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  out.dmin = negated_half(block.dmin);
+  for (int g = 0; g < 16; ++g) {
+    out.scales[g] = static_cast<int8_t>(block.scales[g] & 15);
+    out.minima[g] = static_cast<int8_t>(block.scales[g] >> 4);
+  }
+  two_bits(block.qs, out.q);
+}
+
+void take_apart(const BlockQ3K& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  for (int g = 0; g < 16; ++g) out.scales[g] = static_cast<int8_t>(q3k_scale(block.scales, g));
+  two_bits(block.qs, out.q);
+  for (int i = 0; i < 256; ++i) {
+    out.q[i] = static_cast<uint8_t>(out.q[i] | (block.hmask[i % 32] >> (i / 32) & 1) << 2);
+  }
+}
+
+template <typename Block>
+void take_apart_q4k_scales(const Block& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  out.dmin = negated_half(block.dmin);
+  for (int g = 0; g < 8; ++g) {
+    out.scales[g] = static_cast<int8_t>(q4k_scale(block.scales, g));
+    out.minima[g] = static_cast<int8_t>(q4k_min(block.scales, g));
+  }
+}
+
+void take_apart(const BlockQ4K& block, SourceBlock& out) {
+  take_apart_q4k_scales(block, out);
+  k_nibbles(block.qs, out.q);
+}
+
+void take_apart(const BlockQ5K& block, SourceBlock& out) {
+  take_apart_q4k_scales(block, out);
+  k_nibbles(block.qs, out.q);
+  for (int i = 0; i < 256; ++i) {
+    out.q[i] = static_cast<uint8_t>(out.q[i] | (block.qh[i % 32] >> (i / 32) & 1) << 4);
+  }
+}
+
+void take_apart(const BlockQ6K& block, SourceBlock& out) {
+  out.d = block_half(block.d);
+  for (int g = 0; g < 16; ++g) out.scales[g] = static_cast<int8_t>(block.scales[g]);
+  uint8_t high[256];
+  two_bits(block.qh, high);
+  for (int i = 0; i < 256; ++i) {
+    const int byte = block.ql[i / 128 * 64 + i % 64];
+    const int low = i / 64 % 2 == 0 ? byte & 15 : byte >> 4;
+    out.q[i] = static_cast<uint8_t>(low | high[i] << 4);
+  }
+}
+
+template <int kBits>
+void store_values(const uint8_t* q, int count, int k_in_block, int row, uint8_t* values) {
+  for (int i = 0; i < count; i += 8) {
+    const int k = k_in_block + i;
+    if (kBits == 8) {
+      std::memcpy(values + k / 4 * 64 + row * 4, q + i, 4);
+      std::memcpy(values + (k / 4 + 1) * 64 + row * 4, q + i + 4, 4);
+    } else {
+      uint32_t low, high;
+      std::memcpy(&low, q + i, 4);
+      std::memcpy(&high, q + i + 4, 4);
+      low |= high << 4;
+      std::memcpy(values + k / 8 * 64 + row * 4, &low, 4);
+    }
+  }
+}
+
+template <GemmGroup kGroup>
+void store_block(const SourceBlock& source, int count, int64_t k, int row, std::byte* panel) {
+  constexpr GemmLayout kLayout = gemm_layout(kGroup);
+  const int k_in_block = static_cast<int>(k % kLayout.k_block);
+  std::byte* block = panel + k / kLayout.k_block * kLayout.block_bytes;
+  if constexpr (kLayout.two_level) {
+    std::memcpy(block + row * 2, &source.d, 2);
+    std::memcpy(block + 32 + row * 2, &source.dmin, 2);
+    for (int g = 0; g < 256 / kLayout.group; ++g) {
+      std::memcpy(block + kLayout.scale_offset + g * kPanelRows + row, source.scales + g, 1);
+      if (kLayout.has_min) {
+        std::memcpy(block + kLayout.min_offset + g * kPanelRows + row, source.minima + g, 1);
+      }
+    }
+  } else {
+    const int index = k_in_block / kLayout.group * kPanelRows + row;
+    std::memcpy(block + kLayout.scale_offset + index * 2, &source.d, 2);
+    if (kLayout.has_min) std::memcpy(block + kLayout.min_offset + index * 2, &source.dmin, 2);
+  }
+  store_values<kLayout.bits>(source.q, count, k_in_block, row,
+                             reinterpret_cast<uint8_t*>(block + kLayout.q_offset));
+}
+
+template <GemmGroup kGroup, typename Block>
+void repack_row(const std::byte* blocks, int64_t k, int row, std::byte* panel) {
+  constexpr int kElements = gemm_layout(kGroup).two_level ? 256 : 32;
+  SourceBlock source;
+  for (int64_t i = 0; i < k / kElements; ++i) {
+    take_apart(reinterpret_cast<const Block*>(blocks)[i], source);
+    store_block<kGroup>(source, kElements, i * kElements, row, panel);
+  }
+}
+
+// A NaN becomes `low`, so that it can be converted to an integer.
+float limit(float value, float low, float high) {
+  return std::min(value > low ? value : low, high);
+}
+
+float largest_magnitude(const float* w, int64_t n) {
+  float largest = 0.0f;
+  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(w[i]));
+  return largest;
+}
+
+}  // namespace
+
+GemmGroup block_group(DType dtype) {
+  switch (dtype) {
+    case DType::kQ4_0:
+      return GemmGroup::kI4G32;
+    case DType::kQ4_1:
+      return GemmGroup::kI4G32M;
+    case DType::kQ5_0:
+    case DType::kQ8_0:
+      return GemmGroup::kI8G32;
+    case DType::kQ5_1:
+      return GemmGroup::kI8G32M;
+    case DType::kQ2K:
+      return GemmGroup::kI4G16MK;
+    case DType::kQ3K:
+      return GemmGroup::kI4G16K;
+    case DType::kQ4K:
+      return GemmGroup::kI4G32MK;
+    case DType::kQ5K:
+      return GemmGroup::kI8G32MK;
+    case DType::kQ6K:
+      return GemmGroup::kI8G16K;
+    default:
+      throw_error(ErrorCode::kUnsupported, "[gemm] {} is no block type", dtype);
+  }
+}
+
+void repack_block_row(DType dtype, const std::byte* blocks, int64_t k, int row, std::byte* panel) {
+  using enum GemmGroup;
+  switch (dtype) {
+    case DType::kQ4_0:
+      return repack_row<kI4G32, BlockQ4_0>(blocks, k, row, panel);
+    case DType::kQ4_1:
+      return repack_row<kI4G32M, BlockQ4_1>(blocks, k, row, panel);
+    case DType::kQ5_0:
+      return repack_row<kI8G32, BlockQ5_0>(blocks, k, row, panel);
+    case DType::kQ5_1:
+      return repack_row<kI8G32M, BlockQ5_1>(blocks, k, row, panel);
+    case DType::kQ8_0:
+      return repack_row<kI8G32, BlockQ8_0>(blocks, k, row, panel);
+    case DType::kQ2K:
+      return repack_row<kI4G16MK, BlockQ2K>(blocks, k, row, panel);
+    case DType::kQ3K:
+      return repack_row<kI4G16K, BlockQ3K>(blocks, k, row, panel);
+    case DType::kQ4K:
+      return repack_row<kI4G32MK, BlockQ4K>(blocks, k, row, panel);
+    case DType::kQ5K:
+      return repack_row<kI8G32MK, BlockQ5K>(blocks, k, row, panel);
+    case DType::kQ6K:
+      return repack_row<kI8G16K, BlockQ6K>(blocks, k, row, panel);
+    default:
+      throw_error(ErrorCode::kUnsupported, "[gemm] {} is no block type", dtype);
+  }
+}
+
+void quantize_int4_row(const float* w, int64_t k, int row, std::byte* panel) {
+  SourceBlock source;
+  for (int64_t begin = 0; begin < k; begin += 32) {
+    const int64_t count = std::min<int64_t>(32, k - begin);
+    // -8 is there and +8 is not, so the value of largest magnitude becomes -8.
+    float extreme = 0.0f;
+    for (int64_t i = 0; i < count; ++i) {
+      if (std::abs(w[begin + i]) > std::abs(extreme)) extreme = w[begin + i];
+    }
+    source.d = fp32_to_fp16(extreme / -8.0f);
+    const float d = fp16_to_fp32(source.d);
+    const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
+    for (int64_t i = 0; i < 32; ++i) {
+      const float value = i < count ? w[begin + i] * inverse + 8.5f : 8.0f;
+      source.q[i] = static_cast<uint8_t>(limit(value, 0.0f, 15.0f));
+    }
+    store_block<GemmGroup::kI4G32>(source, 32, begin, row, panel);
+  }
+}
+
+float quantize_int8_row(const float* w, int64_t k, int row, std::byte* panel) {
+  const float largest = largest_magnitude(w, k);
+  const float inverse = largest < 1e-35f ? 0.0f : 127.0f / largest;
+  auto* values = reinterpret_cast<uint8_t*>(panel);
+  for (int64_t i = 0; i < k; ++i) {
+    const float value = limit(w[i] * inverse, -127.0f, 127.0f);
+    // Adding 1.5 * 2^23 rounds to nearest even.
+    const float rounded = (value + 12582912.0f) - 12582912.0f;
+    values[i / 4 * 64 + row * 4 + i % 4] = static_cast<uint8_t>(static_cast<int>(rounded) + 128);
+  }
+  return largest / 127.0f;
+}
+
+void repack_int8_row(const int8_t* w, int64_t k, int row, std::byte* panel) {
+  auto* values = reinterpret_cast<uint8_t*>(panel);
+  for (int64_t i = 0; i < k; ++i) {
+    values[i / 4 * 64 + row * 4 + i % 4] = static_cast<uint8_t>(w[i] + 128);
+  }
+}
+
+}  // namespace lanner
