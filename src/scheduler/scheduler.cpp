@@ -25,15 +25,11 @@ SchedulerConfig checked(SchedulerConfig config) {
 
 }  // namespace
 
-// A sequence that is alone must never run out of blocks, so no sequence gets longer than the cache.
-// And a decoding sequence must never miss a step, so there are at most as many as a step has
-// tokens.
+// A sequence that is alone must never run out of blocks, so none gets longer than the cache.
 Scheduler::Scheduler(SchedulerConfig config)
     : config_(checked(std::move(config))),
       max_context_(static_cast<int>(std::min<int64_t>(
           config_.max_context, int64_t{config_.num_blocks} * config_.block_size))),
-      max_running_(
-          static_cast<size_t>(std::min(config_.max_sequences, config_.max_tokens_per_step))),
       blocks_(config_.num_blocks) {}
 
 void Scheduler::add(SequenceParams params) {
@@ -65,11 +61,9 @@ SchedulerOutput Scheduler::schedule() {
   SchedulerOutput output;
   output.step = ++step_;
   step_under_way_ = true;
-  const uint64_t preemptions_before = num_preemptions_;
   schedule_decodes(output);
   schedule_prompts(output);
-  // What was just thrown out would be the next to come in.
-  if (num_preemptions_ == preemptions_before) admit_waiting(output);
+  admit_waiting(output);
   LANNER_CHECK(!output.empty() || !has_work());
   return output;
 }
@@ -95,8 +89,11 @@ void Scheduler::schedule_prompts(SchedulerOutput& output) {
   }
 }
 
+// Only with budget left after every running sequence had its part, so that there are never more of
+// them than a step has tokens and no decoding sequence misses one. A sequence that this step has
+// thrown out cannot come in again: the block it made way for is missing.
 void Scheduler::admit_waiting(SchedulerOutput& output) {
-  while (!waiting_.empty() && running_.size() < max_running_ && budget(output) > 0) {
+  while (!waiting_.empty() && std::ssize(running_) < config_.max_sequences && budget(output) > 0) {
     Sequence& sequence = **waiting_.begin();
     if (!sequence.blocks.grow(sequence.num_tokens())) return;
     waiting_.erase(waiting_.begin());

@@ -102,7 +102,6 @@ class Scheduler {
 
   const SchedulerConfig config_;
   const int max_context_;
-  const size_t max_running_;
   BlockManager blocks_;  // before the sequences, which give their blocks back to it
   std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences_;
   std::vector<Sequence*> running_;       // in order
