@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+namespace lanner {
+
+// Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): random bits as
+// a function of key and counter, so there is no state that depends on what else was drawn before.
+std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);
+
+// The random number in [0, 1) that belongs to a step of a sequence: 53 bits.
+double uniform_at(uint64_t seed, uint64_t step);
+
+}  // namespace lanner

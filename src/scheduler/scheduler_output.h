@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "scheduler/sequence.h"
+
+namespace lanner {
+
+// One sequence's part in a step; the numbers are ranges of SchedulerOutput's vectors.
+struct ScheduledSequence {
+  SequenceId id = 0;
+  int32_t token_begin = 0;     // of `tokens` and `slots`
+  int32_t num_tokens = 0;      // computed in this step; at least 1
+  int32_t start_position = 0;  // position of the first of them = tokens already in the cache
+  int32_t block_begin = 0;     // of `blocks`
+  int32_t num_blocks = 0;      // enough for the tokens up to the last one of this step
+  bool sample = false;         // the next token is sampled from the logits of the last one
+};
+
+// The decision about one step as plain data: all that a ModelRunner of any rank needs. Decoding
+// sequences come first, then the chunks of prompts.
+struct SchedulerOutput {
+  uint64_t step = 0;  // counts from 1
+  std::vector<ScheduledSequence> sequences;
+  std::vector<int32_t> tokens;  // ids, sequence after sequence; at most max_tokens_per_step
+  std::vector<int64_t> slots;   // where each token's K and V go: block * block_size + offset
+  std::vector<int32_t> blocks;  // block tables, sequence after sequence
+
+  bool empty() const { return sequences.empty(); }
+  std::span<const int32_t> tokens_of(const ScheduledSequence& sequence) const {
+    return std::span(tokens).subspan(static_cast<size_t>(sequence.token_begin),
+                                     static_cast<size_t>(sequence.num_tokens));
+  }
+  std::span<const int64_t> slots_of(const ScheduledSequence& sequence) const {
+    return std::span(slots).subspan(static_cast<size_t>(sequence.token_begin),
+                                    static_cast<size_t>(sequence.num_tokens));
+  }
+  std::span<const int32_t> blocks_of(const ScheduledSequence& sequence) const {
+    return std::span(blocks).subspan(static_cast<size_t>(sequence.block_begin),
+                                     static_cast<size_t>(sequence.num_blocks));
+  }
+};
+
+}  // namespace lanner
