@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/buffer.h"
 
-#include <sys/mman.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <utility>
+
+#include <sys/mman.h>
 
 #include "base/checked.h"
 
@@ -30,7 +30,8 @@ Buffer::Buffer(size_t bytes) : size_(bytes) {
   } else {
     // Map a huge page more and cut both ends, so that the buffer starts on a huge page.
     const size_t mapped = checked_add(allocated, kHugePageBytes, "buffer size");
-    void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* memory =
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) {
       auto* start = static_cast<std::byte*>(memory);
       const auto address = reinterpret_cast<uintptr_t>(start);

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/isa.h"
 
+#include <array>
+#include <utility>
+#include <vector>
+
 #include <cpuid.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <array>
-#include <utility>
-#include <vector>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -53,9 +53,12 @@ constexpr std::array<IsaCap, 8> kCaps = {{
 constexpr Isa required_by(const IsaCap& cap) {
   const std::string_view name = cap.name;
   if (name == "avx512_vnni") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
-  if (name == "avx512_bf16") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16};
-  if (name == "avx512_fp16") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Fp16};
-  if (name == "amx") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
+  if (name == "avx512_bf16")
+    return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16};
+  if (name == "avx512_fp16")
+    return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Fp16};
+  if (name == "amx")
+    return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
   return cap.allowed;
 }
 

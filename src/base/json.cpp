@@ -21,11 +21,16 @@ class Checker {
 
   bool operator()(int depth, Json::parse_event_t event, Json& parsed) {
     if (depth > max_depth_) {
-      throw_error(ErrorCode::kCorruptFile, "{}: JSON nested deeper than {} levels", name_, max_depth_);
+      throw_error(ErrorCode::kCorruptFile, "{}: JSON nested deeper than {} levels", name_,
+                  max_depth_);
     }
     switch (event) {
-      case Json::parse_event_t::object_start: keys_.emplace_back(); break;
-      case Json::parse_event_t::object_end: keys_.pop_back(); break;
+      case Json::parse_event_t::object_start:
+        keys_.emplace_back();
+        break;
+      case Json::parse_event_t::object_end:
+        keys_.pop_back();
+        break;
       case Json::parse_event_t::key: {
         const auto& key = parsed.get_ref<const std::string&>();
         if (!keys_.back().insert(key).second) {
@@ -33,7 +38,8 @@ class Checker {
         }
         break;
       }
-      default: break;
+      default:
+        break;
     }
     return true;
   }
@@ -48,8 +54,8 @@ class Checker {
 
 Json parse_json(std::string_view text, std::string_view name, const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    throw_error(ErrorCode::kCorruptFile, "{}: {} bytes of JSON, at most {} are read", name, text.size(),
-                limits.max_bytes);
+    throw_error(ErrorCode::kCorruptFile, "{}: {} bytes of JSON, at most {} are read", name,
+                text.size(), limits.max_bytes);
   }
   try {
     return Json::parse(text.begin(), text.end(), Checker(name, limits.max_depth));

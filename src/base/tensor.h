@@ -26,7 +26,8 @@ constexpr bool dtype_matches(DType dtype) {
 class Tensor {
  public:
   Tensor() = default;
-  // Rows packed without a gap. Throws Error(kInvalidArgument) if a row is no whole number of blocks.
+  // Rows packed without a gap. Throws Error(kInvalidArgument) if a row is no whole number of
+  // blocks.
   Tensor(void* data, DType dtype, Shape shape)
       : Tensor(data, dtype, shape, shape.rank() == 0 ? 1 : shape.size(-1)) {}
   Tensor(void* data, DType dtype, Shape shape, int64_t row_stride)
@@ -44,8 +45,8 @@ class Tensor {
   int64_t num_rows() const {
     return shape_.rank() == 0 || shape_.size(-1) == 0 ? 0 : shape_.numel() / shape_.size(-1);
   }
-  int64_t row_stride() const { return row_stride_; }   // elements
-  int64_t row_bytes() const { return row_bytes_; }     // bytes between rows
+  int64_t row_stride() const { return row_stride_; }  // elements
+  int64_t row_bytes() const { return row_bytes_; }    // bytes between rows
   bool is_contiguous() const { return shape_.rank() == 0 || row_stride_ == shape_.size(-1); }
   // Bytes of all elements of a contiguous tensor.
   int64_t bytes() const { return num_rows() * row_bytes_; }

@@ -34,8 +34,8 @@ class ThreadPool {
   void barrier();
 
   // Splits [0, count) into size() contiguous ranges that differ by at most one element and runs
-  // task(begin, end) on each that is not empty. Fewer than two ranges of min_grain elements run on the
-  // caller alone.
+  // task(begin, end) on each that is not empty. Fewer than two ranges of min_grain elements run on
+  // the caller alone.
   void parallel_for(int64_t count, FunctionRef<void(int64_t begin, int64_t end)> task,
                     int64_t min_grain = 1);
 
