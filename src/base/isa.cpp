@@ -69,7 +69,7 @@ struct CpuidResult {
 CpuidResult cpuid(uint32_t leaf, uint32_t subleaf) {
   CpuidResult r;
   __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
-  return r;
+  return r;  // zeros for a leaf that the CPU does not know
 }
 
 bool bit(uint32_t value, int index) { return ((value >> index) & 1u) != 0; }
@@ -103,6 +103,7 @@ std::span<const IsaCap> isa_caps() { return kCaps; }
 
 Isa detect_isa() {
   const CpuidResult leaf1 = cpuid(1, 0);
+  // Without it the system does not save wide registers, and XGETBV is an illegal instruction.
   const bool osxsave = bit(leaf1.ecx, 27);
   if (!osxsave) return Isa{};
   const uint64_t xcr0 = read_xcr0();
@@ -111,7 +112,7 @@ Isa detect_isa() {
   const bool tiles_saved = (xcr0 & 0x60000) == 0x60000;
 
   const CpuidResult leaf7 = cpuid(7, 0);
-  const CpuidResult leaf7_1 = cpuid(7, 1);
+  const CpuidResult leaf7_1 = leaf7.eax >= 1 ? cpuid(7, 1) : CpuidResult{};
   Isa isa;
   const auto add = [&](Isa::Feature feature, bool present) {
     if (present) isa = isa | Isa{feature};

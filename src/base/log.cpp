@@ -33,13 +33,23 @@ spdlog::level::level_enum to_spdlog(LogLevel level) {
   return spdlog::level::warn;
 }
 
+// A log line must not throw, not even under a bad environment: whoever reads the environment for
+// its values (the fronts, cpu_isa) refuses it.
+LogLevel environment_level() {
+  try {
+    const auto level = read_environment().log_level;
+    return level ? parse_log_level(*level) : LogLevel::kWarn;
+  } catch (const Error&) {
+    return LogLevel::kWarn;
+  }
+}
+
 // One logger per process: log lines of two engines share a terminal anyway.
 spdlog::logger& logger() {
   static spdlog::logger instance = [] {
     spdlog::logger made("lanner", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
     made.set_pattern("%^[%l]%$ %v");
-    const auto level = read_environment().log_level;
-    made.set_level(to_spdlog(level ? parse_log_level(*level) : LogLevel::kWarn));
+    made.set_level(to_spdlog(environment_level()));
     return made;
   }();
   return instance;

@@ -112,19 +112,8 @@ class MachineFiles {
   std::string root_;
 };
 
-std::vector<int> own_affinity() {
-  constexpr size_t kSets = kMaxCpus / CPU_SETSIZE;
-  cpu_set_t sets[kSets] = {};
-  if (sched_getaffinity(0, sizeof(sets), sets) != 0) return {};
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < kMaxCpus; ++cpu) {
-    if (CPU_ISSET_S(static_cast<size_t>(cpu), sizeof(sets), sets)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
 std::vector<int> allowed_cpus(const MachineFiles& files, std::vector<int> affinity) {
-  if (affinity.empty()) affinity = own_affinity();
+  if (affinity.empty()) affinity = affinity_mask();
   std::sort(affinity.begin(), affinity.end());
   affinity.erase(std::unique(affinity.begin(), affinity.end()), affinity.end());
   const std::vector<int> online = files.cpu_list("/sys/devices/system/cpu/online");
@@ -325,6 +314,17 @@ std::string counted(int count, const char* singular, const char* plural) {
 }
 
 }  // namespace
+
+std::vector<int> affinity_mask() {
+  constexpr size_t kSets = kMaxCpus / CPU_SETSIZE;
+  cpu_set_t sets[kSets] = {};
+  if (sched_getaffinity(0, sizeof(sets), sets) != 0) return {};
+  std::vector<int> cpus;
+  for (int cpu = 0; cpu < kMaxCpus; ++cpu) {
+    if (CPU_ISSET_S(static_cast<size_t>(cpu), sizeof(sets), sets)) cpus.push_back(cpu);
+  }
+  return cpus;
+}
 
 int Topology::num_cores() const {
   std::set<int> cores;

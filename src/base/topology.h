@@ -38,6 +38,9 @@ struct TopologySource {
   std::vector<int> affinity;  // CPU numbers; empty: sched_getaffinity of this process
 };
 
+// The CPUs that the calling thread may run on (sched_getaffinity); empty if it cannot be read.
+std::vector<int> affinity_mask();
+
 // Never throws: a fact that cannot be read is replaced by a careful guess (one socket, no SMT,
 // 32 KiB L1d, 1 MiB L2, no L3).
 Topology read_topology(const TopologySource& source = {});
