@@ -1,36 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/buffer.h"
 
-#include <sys/mman.h>
-
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 
-#include "base/checked.h"
+#include <sys/mman.h>
+
+#include "base/error.h"
 
 namespace lanner {
 namespace {
 
 bool is_mapped(size_t bytes) { return bytes >= Buffer::kHugePageBytes; }
 
+// What is really allocated; bytes <= kMaxBytes.
 size_t allocated_bytes(size_t bytes) {
   const size_t unit = is_mapped(bytes) ? Buffer::kHugePageBytes : Buffer::kAlignment;
-  return checked_add(bytes, unit - 1, "buffer size") / unit * unit;
+  return (bytes + unit - 1) / unit * unit;
 }
+
+// No machine has more, and the sums below cannot overflow.
+constexpr size_t kMaxBytes = SIZE_MAX / 4;
 
 }  // namespace
 
 Buffer::Buffer(size_t bytes) : size_(bytes) {
   if (bytes == 0) return;
+  if (bytes > kMaxBytes) {
+    throw_error(ErrorCode::kResourceExhausted, "cannot allocate {} bytes", bytes);
+  }
   const size_t allocated = allocated_bytes(bytes);
   if (!is_mapped(bytes)) {
     data_ = static_cast<std::byte*>(std::aligned_alloc(kAlignment, allocated));
     if (data_ != nullptr) std::memset(data_, 0, allocated);
   } else {
     // Map a huge page more and cut both ends, so that the buffer starts on a huge page.
-    const size_t mapped = checked_add(allocated, kHugePageBytes, "buffer size");
-    void* memory = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const size_t mapped = allocated + kHugePageBytes;
+    void* memory =
+        mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory != MAP_FAILED) {
       auto* start = static_cast<std::byte*>(memory);
       const auto address = reinterpret_cast<uintptr_t>(start);

@@ -6,10 +6,10 @@
 
 namespace lanner {
 
-// Owns memory for tensors: 64-byte aligned, zero at first, never copied. From kHugePageBytes up it is
-// mapped on its own and the kernel is asked for huge pages, so that a scan of the weights does not
-// spend its time in page walks; pages are placed on the NUMA node of the thread that touches them
-// first.
+// Owns memory for tensors: 64-byte aligned, zero at first, never copied. From kHugePageBytes up it
+// is mapped on its own and the kernel is asked for huge pages, so that a scan of the weights does
+// not spend its time in page walks; pages are placed on the NUMA node of the thread that touches
+// them first.
 class Buffer {
  public:
   static constexpr size_t kAlignment = 64;

@@ -3,6 +3,7 @@
 
 #include <concepts>
 #include <cstdint>
+#include <utility>
 
 #include "base/error.h"
 
@@ -36,13 +37,15 @@ To checked_cast(From value, const char* what) {
   return static_cast<To>(value);
 }
 
-// value rounded up to a multiple of `multiple` (> 0).
-constexpr int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
+// value / divisor, rounded up; value >= 0, divisor > 0.
+constexpr int64_t ceil_div(int64_t value, int64_t divisor) {
+  return value / divisor + (value % divisor != 0 ? 1 : 0);
 }
 
-constexpr int64_t ceil_div(int64_t value, int64_t divisor) {
-  return (value + divisor - 1) / divisor;
+// value >= 0 rounded up to a multiple of `multiple` (> 0); for sizes that are known to be far from
+// the limit of int64_t.
+constexpr int64_t round_up(int64_t value, int64_t multiple) {
+  return ceil_div(value, multiple) * multiple;
 }
 
 }  // namespace lanner

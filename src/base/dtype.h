@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fmt/format.h>
-
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string_view>
+
+#include <fmt/format.h>
 
 namespace lanner {
 

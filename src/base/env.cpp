@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/log.h"
 
 namespace lanner {
 namespace {
@@ -18,7 +19,8 @@ std::optional<std::string> get(const char* name) {
 
 std::string cache_dir() {
   if (auto dir = get("LANNER_CACHE")) return *dir;
-  if (auto dir = get("XDG_CACHE_HOME")) return *dir + "/lanner";
+  // The XDG specification: a relative path is to be ignored.
+  if (auto dir = get("XDG_CACHE_HOME"); dir && dir->front() == '/') return *dir + "/lanner";
   if (auto home = get("HOME")) return *home + "/.cache/lanner";
   return "/var/tmp/lanner-cache";
 }
@@ -38,6 +40,7 @@ std::optional<int> positive_int(const char* name) {
 Environment read_environment() {
   Environment environment;
   environment.log_level = get("LANNER_LOG_LEVEL");
+  if (environment.log_level) parse_log_level(*environment.log_level);
   environment.max_isa = get("LANNER_MAX_ISA");
   environment.threads = positive_int("LANNER_THREADS");
   environment.cache_dir = cache_dir();

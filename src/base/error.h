@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fmt/format.h>
-
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "lanner/error.h"
 
@@ -18,7 +18,8 @@ template <typename... Args>
 // Throws Error(kInvalidArgument) unless the condition holds.
 template <typename... Args>
 void check_argument(bool condition, fmt::format_string<Args...> format, Args&&... args) {
-  if (!condition) throw Error(ErrorCode::kInvalidArgument, fmt::format(format, std::forward<Args>(args)...));
+  if (!condition)
+    throw Error(ErrorCode::kInvalidArgument, fmt::format(format, std::forward<Args>(args)...));
 }
 
 namespace detail {
@@ -28,5 +29,6 @@ namespace detail {
 }  // namespace lanner
 
 // A defect of Lanner if it fails: throws Error(kInternal). Never reachable by user input.
-#define LANNER_CHECK(condition) \
-  ((condition) ? static_cast<void>(0) : ::lanner::detail::check_failed(#condition, __FILE__, __LINE__))
+#define LANNER_CHECK(condition)       \
+  ((condition) ? static_cast<void>(0) \
+               : ::lanner::detail::check_failed(#condition, __FILE__, __LINE__))

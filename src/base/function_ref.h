@@ -20,8 +20,12 @@ class FunctionRef<Result(Args...)> {
   FunctionRef(Callable&& callable)  // NOLINT: converts on purpose
       : object_(const_cast<void*>(static_cast<const void*>(std::addressof(callable)))),
         call_([](void* object, Args... args) -> Result {
-          return (*static_cast<std::remove_reference_t<Callable>*>(object))(
-              std::forward<Args>(args)...);
+          auto& callable_object = *static_cast<std::remove_reference_t<Callable>*>(object);
+          if constexpr (std::is_void_v<Result>) {
+            static_cast<void>(callable_object(std::forward<Args>(args)...));
+          } else {
+            return callable_object(std::forward<Args>(args)...);
+          }
         }) {}
 
   Result operator()(Args... args) const { return call_(object_, std::forward<Args>(args)...); }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/isa.h"
 
+#include <array>
+#include <utility>
+#include <vector>
+
 #include <cpuid.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <array>
-#include <utility>
-#include <vector>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -53,9 +53,12 @@ constexpr std::array<IsaCap, 8> kCaps = {{
 constexpr Isa required_by(const IsaCap& cap) {
   const std::string_view name = cap.name;
   if (name == "avx512_vnni") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
-  if (name == "avx512_bf16") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16};
-  if (name == "avx512_fp16") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Fp16};
-  if (name == "amx") return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
+  if (name == "avx512_bf16")
+    return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16};
+  if (name == "avx512_fp16")
+    return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Fp16};
+  if (name == "amx")
+    return Isa{Isa::kAvx2, Isa::kAvx512, Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
   return cap.allowed;
 }
 
@@ -66,7 +69,7 @@ struct CpuidResult {
 CpuidResult cpuid(uint32_t leaf, uint32_t subleaf) {
   CpuidResult r;
   __get_cpuid_count(leaf, subleaf, &r.eax, &r.ebx, &r.ecx, &r.edx);
-  return r;
+  return r;  // zeros for a leaf that the CPU does not know
 }
 
 bool bit(uint32_t value, int index) { return ((value >> index) & 1u) != 0; }
@@ -100,6 +103,7 @@ std::span<const IsaCap> isa_caps() { return kCaps; }
 
 Isa detect_isa() {
   const CpuidResult leaf1 = cpuid(1, 0);
+  // Without it the system does not save wide registers, and XGETBV is an illegal instruction.
   const bool osxsave = bit(leaf1.ecx, 27);
   if (!osxsave) return Isa{};
   const uint64_t xcr0 = read_xcr0();
@@ -108,7 +112,7 @@ Isa detect_isa() {
   const bool tiles_saved = (xcr0 & 0x60000) == 0x60000;
 
   const CpuidResult leaf7 = cpuid(7, 0);
-  const CpuidResult leaf7_1 = cpuid(7, 1);
+  const CpuidResult leaf7_1 = leaf7.eax >= 1 ? cpuid(7, 1) : CpuidResult{};
   Isa isa;
   const auto add = [&](Isa::Feature feature, bool present) {
     if (present) isa = isa | Isa{feature};

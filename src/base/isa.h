@@ -13,13 +13,13 @@ namespace lanner {
 class Isa {
  public:
   enum Feature : uint32_t {
-    kAvx2 = 1u << 0,        // AVX2, FMA and F16C together
-    kAvxVnni = 1u << 1,     // 256-bit VNNI in VEX encoding
-    kAvx512 = 1u << 2,      // AVX-512 F, BW, DQ and VL together
+    kAvx2 = 1u << 0,     // AVX2, FMA and F16C together
+    kAvxVnni = 1u << 1,  // 256-bit VNNI in VEX encoding
+    kAvx512 = 1u << 2,   // AVX-512 F, BW, DQ and VL together
     kAvx512Vnni = 1u << 3,
     kAvx512Bf16 = 1u << 4,
     kAvx512Fp16 = 1u << 5,
-    kAmxTile = 1u << 6,     // with the system's permission to use the tile state
+    kAmxTile = 1u << 6,  // with the system's permission to use the tile state
     kAmxInt8 = 1u << 7,
     kAmxBf16 = 1u << 8,
   };
@@ -56,7 +56,8 @@ struct IsaCap {
 // Every cap, weakest first.
 std::span<const IsaCap> isa_caps();
 
-// What CPUID reports and the operating system saves and restores (XCR0; for AMX the permission call).
+// What CPUID reports and the operating system saves and restores (XCR0; for AMX the permission
+// call).
 Isa detect_isa();
 
 // `isa` cut down to a cap by name. Throws Error(kInvalidArgument) for an unknown name (listing the

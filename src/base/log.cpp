@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
 
+#include <array>
+
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-
-#include <array>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -12,18 +12,36 @@
 namespace lanner {
 namespace {
 
-constexpr std::array<const char*, 6> kLevelNames = {"trace", "debug", "info", "warn", "error", "off"};
+constexpr std::array<const char*, 6> kLevelNames = {"trace", "debug", "info",
+                                                    "warn",  "error", "off"};
 
 spdlog::level::level_enum to_spdlog(LogLevel level) {
   switch (level) {
-    case LogLevel::kTrace: return spdlog::level::trace;
-    case LogLevel::kDebug: return spdlog::level::debug;
-    case LogLevel::kInfo: return spdlog::level::info;
-    case LogLevel::kWarn: return spdlog::level::warn;
-    case LogLevel::kError: return spdlog::level::err;
-    case LogLevel::kOff: return spdlog::level::off;
+    case LogLevel::kTrace:
+      return spdlog::level::trace;
+    case LogLevel::kDebug:
+      return spdlog::level::debug;
+    case LogLevel::kInfo:
+      return spdlog::level::info;
+    case LogLevel::kWarn:
+      return spdlog::level::warn;
+    case LogLevel::kError:
+      return spdlog::level::err;
+    case LogLevel::kOff:
+      return spdlog::level::off;
   }
   return spdlog::level::warn;
+}
+
+// A log line must not throw, not even under a bad environment: whoever reads the environment for
+// its values (the fronts, cpu_isa) refuses it.
+LogLevel environment_level() {
+  try {
+    const auto level = read_environment().log_level;
+    return level ? parse_log_level(*level) : LogLevel::kWarn;
+  } catch (const Error&) {
+    return LogLevel::kWarn;
+  }
 }
 
 // One logger per process: log lines of two engines share a terminal anyway.
@@ -31,8 +49,7 @@ spdlog::logger& logger() {
   static spdlog::logger instance = [] {
     spdlog::logger made("lanner", std::make_shared<spdlog::sinks::stderr_color_sink_mt>());
     made.set_pattern("%^[%l]%$ %v");
-    const auto level = read_environment().log_level;
-    made.set_level(to_spdlog(level ? parse_log_level(*level) : LogLevel::kWarn));
+    made.set_level(to_spdlog(environment_level()));
     return made;
   }();
   return instance;

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fmt/format.h>
-
 #include <string_view>
 #include <utility>
+
+#include <fmt/format.h>
 
 namespace lanner {
 
 enum class LogLevel { kTrace, kDebug, kInfo, kWarn, kError, kOff };
 
 // Log lines go to stderr. The level is LANNER_LOG_LEVEL, else "warn"; the fronts may set another.
+// May be called from any thread.
 void set_log_level(LogLevel level);
 // Throws Error(kInvalidArgument) listing the levels.
 LogLevel parse_log_level(std::string_view name);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <fmt/format.h>
-
 #include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
+
+#include <fmt/format.h>
 
 #include "base/checked.h"
 
@@ -20,7 +20,8 @@ class Shape {
   Shape() = default;
   Shape(std::initializer_list<int64_t> sizes)
       : Shape(std::span<const int64_t>(sizes.begin(), sizes.size())) {}
-  // Throws Error(kInvalidArgument) for more than four or negative sizes, or a product that overflows.
+  // Throws Error(kInvalidArgument) for more than four or negative sizes, or a product that
+  // overflows.
   explicit Shape(std::span<const int64_t> sizes) {
     check_argument(sizes.size() <= kMaxRank, "a tensor has at most {} dimensions, not {}", kMaxRank,
                    sizes.size());

@@ -26,7 +26,8 @@ constexpr bool dtype_matches(DType dtype) {
 class Tensor {
  public:
   Tensor() = default;
-  // Rows packed without a gap. Throws Error(kInvalidArgument) if a row is no whole number of blocks.
+  // Rows packed without a gap. Throws Error(kInvalidArgument) if a row is no whole number of
+  // blocks, rows overlap, or the size in bytes overflows.
   Tensor(void* data, DType dtype, Shape shape)
       : Tensor(data, dtype, shape, shape.rank() == 0 ? 1 : shape.size(-1)) {}
   Tensor(void* data, DType dtype, Shape shape, int64_t row_stride)
@@ -34,7 +35,12 @@ class Tensor {
         shape_(shape),
         row_stride_(row_stride),
         row_bytes_(dtype_bytes(dtype, row_stride)),
-        dtype_(dtype) {}
+        dtype_(dtype) {
+    const int64_t row = shape.rank() == 0 ? 1 : shape.size(-1);
+    check_argument(row_stride >= row && row % dtype_info(dtype).block_elements == 0,
+                   "rows of {} elements of {} cannot be {} elements apart", row, dtype, row_stride);
+    checked_mul(num_rows(), row_bytes_, "tensor size");
+  }
 
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
@@ -44,11 +50,11 @@ class Tensor {
   int64_t num_rows() const {
     return shape_.rank() == 0 || shape_.size(-1) == 0 ? 0 : shape_.numel() / shape_.size(-1);
   }
-  int64_t row_stride() const { return row_stride_; }   // elements
-  int64_t row_bytes() const { return row_bytes_; }     // bytes between rows
+  int64_t row_stride() const { return row_stride_; }  // elements
+  int64_t row_bytes() const { return row_bytes_; }    // bytes between rows
   bool is_contiguous() const { return shape_.rank() == 0 || row_stride_ == shape_.size(-1); }
   // Bytes of all elements of a contiguous tensor.
-  int64_t bytes() const { return num_rows() * row_bytes_; }
+  int64_t bytes() const { return shape_.rank() == 0 ? row_bytes_ : num_rows() * row_bytes_; }
 
   template <typename T>
   T* data() const {

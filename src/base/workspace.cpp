@@ -11,9 +11,8 @@ constexpr size_t kMinChunkBytes = size_t{4} << 20;
 }  // namespace
 
 std::byte* Workspace::allocate(size_t bytes) {
-  const size_t needed =
-      checked_add(bytes, Buffer::kAlignment - 1, "workspace size") / Buffer::kAlignment *
-      Buffer::kAlignment;
+  const size_t needed = checked_add(bytes, Buffer::kAlignment - 1, "workspace size") /
+                        Buffer::kAlignment * Buffer::kAlignment;
   while (chunk_ < chunks_.size() && chunks_[chunk_].size() - used_ < needed) {
     ++chunk_;
     used_ = 0;

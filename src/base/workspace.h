@@ -10,8 +10,8 @@
 namespace lanner {
 
 // Scratch memory of one forward pass: grows to what the largest step needs, then allocates nothing.
-// Memory is handed out in stack order: what a Scope took is free again when it ends. Not thread-safe:
-// ops allocate before they start a parallel region.
+// Memory is handed out in stack order: what a Scope took is free again when it ends. Not
+// thread-safe: ops allocate before they start a parallel region.
 class Workspace {
  public:
   // Everything allocated after its construction is given back by its destruction.

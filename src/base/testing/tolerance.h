@@ -2,11 +2,11 @@
 // For tests only: the one table of tolerances, and the comparison by them.
 #pragma once
 
-#include <gmock/gmock.h>
-
 #include <cmath>
 #include <span>
 #include <vector>
+
+#include <gmock/gmock.h>
 
 namespace lanner {
 
@@ -33,8 +33,11 @@ MATCHER_P2(IsCloseTo, expected, tolerance, "is close to the reference") {
     return false;
   }
   for (size_t i = 0; i < arg.size(); ++i) {
-    const double difference = std::abs(static_cast<double>(arg[i]) - static_cast<double>(expected[i]));
-    const double bound = tolerance.absolute + tolerance.relative * std::abs(static_cast<double>(expected[i]));
+    if (arg[i] == expected[i]) continue;  // also infinities, whose difference is NaN
+    const double difference =
+        std::abs(static_cast<double>(arg[i]) - static_cast<double>(expected[i]));
+    const double bound =
+        tolerance.absolute + tolerance.relative * std::abs(static_cast<double>(expected[i]));
     if (!(difference <= bound)) {  // also for NaN
       *result_listener << "element " << i << " is " << arg[i] << ", expected " << expected[i];
       return false;

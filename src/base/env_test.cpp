@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/env.h"
+
+#include <cstdlib>
+#include <map>
+
+#include <gmock/gmock.h>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace lanner {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Sets exactly these of Lanner's variables, and puts the old ones back.
+class Variables {
+ public:
+  explicit Variables(const std::map<std::string, std::string>& values) {
+    for (const char* name : kNames) {
+      const char* old = std::getenv(name);
+      old_.emplace_back(old == nullptr ? std::nullopt : std::optional<std::string>(old));
+      const auto value = values.find(name);
+      set(name, value == values.end() ? std::nullopt : std::optional(value->second));
+    }
+  }
+  ~Variables() {
+    for (size_t i = 0; i < old_.size(); ++i) set(kNames[i], old_[i]);
+  }
+  Variables(const Variables&) = delete;
+  Variables& operator=(const Variables&) = delete;
+
+ private:
+  static constexpr const char* kNames[] = {"LANNER_LOG_LEVEL", "LANNER_MAX_ISA", "LANNER_THREADS",
+                                           "LANNER_CACHE",     "XDG_CACHE_HOME", "HOME"};
+  static void set(const char* name, const std::optional<std::string>& value) {
+    if (value) {
+      setenv(name, value->c_str(), 1);
+    } else {
+      unsetenv(name);
+    }
+  }
+  std::vector<std::optional<std::string>> old_;
+};
+
+std::string error_of(const std::map<std::string, std::string>& values) {
+  const Variables variables(values);
+  try {
+    read_environment();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ErrorCode::kInvalidArgument);
+    return e.what();
+  }
+  return "no error";
+}
+
+TEST(Environment, IsEmptyWhereNothingIsSet) {
+  const Variables variables({});
+  const Environment environment = read_environment();
+  EXPECT_EQ(environment.log_level, std::nullopt);
+  EXPECT_EQ(environment.max_isa, std::nullopt);
+  EXPECT_EQ(environment.threads, std::nullopt);
+  EXPECT_EQ(environment.cache_dir, "/var/tmp/lanner-cache");
+}
+
+TEST(Environment, ReadsEveryVariable) {
+  const Variables variables({{"LANNER_LOG_LEVEL", "debug"},
+                             {"LANNER_MAX_ISA", "avx2"},
+                             {"LANNER_THREADS", "3"},
+                             {"LANNER_CACHE", "/a"}});
+  const Environment environment = read_environment();
+  EXPECT_EQ(environment.log_level, "debug");
+  EXPECT_EQ(environment.max_isa, "avx2");
+  EXPECT_EQ(environment.threads, 3);
+  EXPECT_EQ(environment.cache_dir, "/a");
+}
+
+TEST(Environment, TakesAnEmptyValueAsUnset) {
+  const Variables variables({{"LANNER_THREADS", ""}, {"LANNER_MAX_ISA", ""}});
+  EXPECT_EQ(read_environment().threads, std::nullopt);
+  EXPECT_EQ(read_environment().max_isa, std::nullopt);
+}
+
+TEST(Environment, RefusesValuesThatMakeNoSense) {
+  for (const char* value : {"0", "-1", "two", "2x", " 2", "99999999999", "1.5"}) {
+    EXPECT_THAT(error_of({{"LANNER_THREADS", value}}), HasSubstr("LANNER_THREADS=")) << value;
+  }
+  EXPECT_THAT(error_of({{"LANNER_LOG_LEVEL", "loud"}}), HasSubstr("log level 'loud' is unknown"));
+}
+
+TEST(Environment, FindsTheCacheFolder) {
+  const auto cache = [](const std::map<std::string, std::string>& values) {
+    const Variables variables(values);
+    return read_environment().cache_dir;
+  };
+  EXPECT_EQ(cache({{"HOME", "/h"}}), "/h/.cache/lanner");
+  EXPECT_EQ(cache({{"HOME", "/h"}, {"XDG_CACHE_HOME", "/x"}}), "/x/lanner");
+  EXPECT_EQ(cache({{"HOME", "/h"}, {"XDG_CACHE_HOME", "x"}}), "/h/.cache/lanner");
+  EXPECT_EQ(cache({{"LANNER_CACHE", "/c"}, {"XDG_CACHE_HOME", "/x"}}), "/c");
+}
+
+TEST(Log, DoesNotThrowUnderABadEnvironment) {
+  const Variables variables({{"LANNER_LOG_LEVEL", "loud"}, {"LANNER_THREADS", "two"}});
+  EXPECT_NO_THROW(log_info("{} {}", "not", "shown"));
+}
+
+TEST(Log, KnowsEveryLevel) {
+  EXPECT_EQ(parse_log_level("trace"), LogLevel::kTrace);
+  EXPECT_EQ(parse_log_level("off"), LogLevel::kOff);
+  EXPECT_THROW(parse_log_level("OFF"), Error);
+}
+
+TEST(Log, WritesToStderrWhatTheLevelLetsThrough) {
+  set_log_level(LogLevel::kWarn);
+  ::testing::internal::CaptureStderr();
+  log_info("quiet");
+  log_warn("{} is {{loud}}", 1);
+  EXPECT_THAT(::testing::internal::GetCapturedStderr(), HasSubstr("1 is {loud}"));
+}
+
+}  // namespace
+}  // namespace lanner
