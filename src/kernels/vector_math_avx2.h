@@ -15,6 +15,19 @@ static inline __m256i tail_mask_avx2(int64_t left) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
 
+// Up to eight of the `left` elements from p on, zeros after them.
+static inline __m256 load_avx2(const float* p, int64_t left) {
+  return left >= 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, tail_mask_avx2(left));
+}
+
+static inline void store_avx2(float* p, int64_t left, __m256 x) {
+  if (left >= 8) {
+    _mm256_storeu_ps(p, x);
+  } else {
+    _mm256_maskstore_ps(p, tail_mask_avx2(left), x);
+  }
+}
+
 static inline float reduce_add_avx2(__m256 x) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
   sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));

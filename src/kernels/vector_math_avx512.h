@@ -14,6 +14,19 @@ static inline __mmask16 tail_mask_avx512(int64_t left) {
   return left >= 16 ? static_cast<__mmask16>(0xffff) : static_cast<__mmask16>((1u << left) - 1);
 }
 
+// Up to sixteen of the `left` elements from p on, zeros after them.
+static inline __m512 load_avx512(const float* p, int64_t left) {
+  return left >= 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(tail_mask_avx512(left), p);
+}
+
+static inline void store_avx512(float* p, int64_t left, __m512 x) {
+  if (left >= 16) {
+    _mm512_storeu_ps(p, x);
+  } else {
+    _mm512_mask_storeu_ps(p, tail_mask_avx512(left), x);
+  }
+}
+
 static inline __m512 bf16_to_fp32_avx512(__m256i x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
 }
