@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "base/dtype.h"
+#include "base/isa.h"
+
+namespace lanner {
+
+// One token's K of one head (KvLayout): k[head_dim] as one of the sixteen tokens of a panel, `lane`
+// being where its first element goes.
+using StoreKeyFn = void (*)(const float* k, int head_dim, std::byte* lane);
+// One token's V of one head, elements side by side.
+using StoreValueFn = void (*)(const float* v, int head_dim, std::byte* row);
+
+struct KvStoreKernel {
+  const char* name;
+  DType dtype;  // of the cache
+  Isa needs;
+  StoreKeyFn key;
+  StoreValueFn value;
+};
+
+// By type: fp32, fp16, bf16.
+extern const KvStoreKernel kKvStoreAvx512[3];
+extern const KvStoreKernel kKvStoreAvx2[3];
+extern const KvStoreKernel kKvStoreScalar[3];
+
+// Best first; the last ones run everywhere.
+std::span<const KvStoreKernel* const> kv_store_kernels();
+
+// Throws Error(kUnsupported) naming the type.
+const KvStoreKernel& select_kv_store(DType dtype, Isa isa = cpu_isa());
+
+}  // namespace lanner
