@@ -11,20 +11,20 @@
 
 namespace lanner {
 
-// The queries of one sequence in this step. Its tokens 0 … past_length + query_length - 1 are in the
-// cache (kv_store has run); query i is at position past_length + i.
+// The queries of one sequence in this step. Its tokens 0 … past_length + query_length - 1 are in
+// the cache (kv_store has run); query i is at position past_length + i.
 struct AttentionSequence {
-  int64_t query_begin = 0;  // first row of q
-  int query_length = 0;     // rows of q; 1 in decode
-  int past_length = 0;      // tokens in the cache before them
+  int64_t query_begin = 0;               // first row of q
+  int query_length = 0;                  // rows of q; 1 in decode
+  int past_length = 0;                   // tokens in the cache before them
   std::span<const int32_t> block_table;  // block of token t: block_table[t / block_size]
 };
 
 struct AttentionParams {
   int num_heads = 0;
-  float scale = 1.0f;         // of QK^T
-  float soft_cap = 0.0f;      // > 0: scores = cap * tanh(scores / cap), after the scale
-  int sliding_window = 0;     // > 0: a query sees itself and the window - 1 tokens before it
+  float scale = 1.0f;      // of QK^T
+  float soft_cap = 0.0f;   // > 0: scores = cap * tanh(scores / cap), after the scale
+  int sliding_window = 0;  // > 0: a query sees itself and the window - 1 tokens before it
   const float* alibi_slopes = nullptr;  // [num_heads]: score += slope * (key pos - query pos)
 };
 
@@ -36,8 +36,8 @@ struct AttentionParams {
 //
 // Scores, softmax and accumulators are fp32.
 // Throws Error(kInvalidArgument) when shapes do not match or a block table is too short.
-void attention(const Tensor& q, std::span<const AttentionSequence> sequences, const KvCacheView& cache,
-               const AttentionParams& params, const Tensor& y, Workspace& workspace,
-               ThreadPool& threads);
+void attention(const Tensor& q, std::span<const AttentionSequence> sequences,
+               const KvCacheView& cache, const AttentionParams& params, const Tensor& y,
+               Workspace& workspace, ThreadPool& threads);
 
 }  // namespace lanner
