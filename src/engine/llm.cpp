@@ -11,10 +11,10 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "engine/engine.h"
+#include "engine/gguf_text.h"
 #include "engine/report.h"
 #include "text/chat_template.h"
-#include "text/stop_matcher.h"
-#include "text/stream_decoder.h"
+#include "text/stop_string_matcher.h"
 #include "text/tokenizer.h"
 #include "weights/model_files.h"
 #include "weights/safetensors.h"
@@ -48,18 +48,19 @@ class TextStream {
       for (int32_t token : news.token_ids) text += decoder_->push(token);
       if (output.finished()) text += decoder_->flush();
     }
-    output.text = stop_.push(text);
-    if (!stop_.stopped() && output.finished()) output.text += stop_.flush();
-    if (stop_.stopped()) output.finish_reason = FinishReason::kStop;
+    auto [certain, stopped] = stop_.push(text);
+    output.text = std::move(certain);
+    if (!stopped && output.finished()) output.text += stop_.flush();
+    if (stopped) output.finish_reason = FinishReason::kStop;
     on_output_(output);
-    return !stop_.stopped();
+    return !stopped;
   }
 
  private:
   RequestId id_;
   int prompt_tokens_;
   std::optional<StreamDecoder> decoder_;
-  StopMatcher stop_;
+  StopStringMatcher stop_;
   OutputCallback on_output_;
 };
 
@@ -95,8 +96,6 @@ class Collector {
   size_t left_;
   std::string error_;
 };
-
-GgufVocabulary to_vocabulary(const GgufTokenizerData& data);
 
 class LlmImpl final : public LLM {
  public:
@@ -211,12 +210,20 @@ class LlmImpl final : public LLM {
  private:
   void load_text() {
     if (files_.gguf_tokenizer) {
-      tokenizer_ = Tokenizer::from_gguf(to_vocabulary(*files_.gguf_tokenizer));
-      template_ = ChatTemplate::from_gguf(*tokenizer_, files_.gguf_tokenizer->chat_template);
+      const GgufVocabulary vocabulary = to_vocabulary(*files_.gguf_tokenizer, files_.path);
+      tokenizer_ = Tokenizer::from_gguf(vocabulary);
+      template_ = make_chat_template(vocabulary, *tokenizer_);
       return;
     }
-    tokenizer_ = Tokenizer::from_folder(files_.folder);
-    if (tokenizer_) template_ = ChatTemplate::from_folder(files_.folder);
+    if (files_.is_gguf) return;
+    try {
+      tokenizer_ = Tokenizer::from_folder(files_.folder);
+    } catch (const Error& e) {
+      // A folder of weights alone works on token ids.
+      if (e.code() != ErrorCode::kNotFound) throw;
+      return;
+    }
+    template_ = ChatTemplate::from_folder(files_.folder);
   }
 
   const Tokenizer& tokenizer() const {
@@ -227,8 +234,10 @@ class LlmImpl final : public LLM {
 
   std::vector<int32_t> prompt_tokens(const Request& request) const {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
-    return tokenizer().encode(std::get<std::string>(request.prompt),
-                              !request.prompt_has_special_tokens);
+    const std::string& text = std::get<std::string>(request.prompt);
+    return request.prompt_has_special_tokens
+               ? tokenizer().encode(text, /*add_special=*/false, SpecialInText::kRecognise)
+               : tokenizer().encode(text, /*add_special=*/true);
   }
 
   Clock::time_point start_;

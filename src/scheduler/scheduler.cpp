@@ -118,6 +118,7 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, SchedulerOutput
       .token_begin = static_cast<int32_t>(output.tokens.size()),
       .num_tokens = num_tokens,
       .start_position = begin,
+      .sequence_length = sequence.num_tokens(),
       .block_begin = static_cast<int32_t>(output.blocks.size()),
       .num_blocks = static_cast<int32_t>(blocks.size()),
       .sample = end == sequence.num_tokens(),
