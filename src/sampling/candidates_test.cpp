@@ -219,6 +219,20 @@ TEST(Candidates, DrawByTheSharesOfTheWeight) {
   }
 }
 
+TEST(Candidates, CutLongRunsOfEqualsById) {
+  std::vector<float> logits(20000, 1.0f);
+  logits[15000] = 1.5f;
+  Candidates candidates;
+  ASSERT_TRUE(candidates.reset(logits));
+  const double equal = candidates.weight(1.0f);
+  candidates.keep_weight(1.0 + 9999.5 * equal);  // the best, then ids 0 to 9999
+  EXPECT_EQ(candidates.size(), 10001u);
+  EXPECT_NEAR(candidates.total_weight(), 1.0 + 10000 * equal, 0.01);
+  EXPECT_EQ(candidates.draw(0.99999), 15000) << "tokens are drawn in the order of ids";
+  EXPECT_EQ(candidates.draw(0.9997), 9998);
+  EXPECT_EQ(candidates.nth(10000).id, 9999);
+}
+
 TEST(Candidates, NeverDrawWhatHasNoWeight) {
   std::vector<float> logits(500, -kInfinity);
   logits[130] = -5.0f;
