@@ -200,6 +200,10 @@ class CheckLayersTest(unittest.TestCase):
         self.assert_breach(
             {"src/kernels/CMakeLists.txt": longer, "src/kernels/norm/gemv_avx512_bf16.cpp": SPDX}, "avx512_bf16 ..."
         )
+        first = longer.replace("gemv_avx512_bf16", "avx512_bf16_gemv")
+        self.assert_breach(
+            {"src/kernels/CMakeLists.txt": first, "src/kernels/norm/avx512_bf16_gemv.cpp": SPDX}, "avx512_bf16 ..."
+        )
 
     def test_every_table_is_in_a_list(self):
         unlisted = CLEAN["src/kernels/norm/norm.cpp"].replace("&kNormAvx512, ", "")
