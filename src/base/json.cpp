@@ -2,10 +2,10 @@
 #include "base/json.h"
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <system_error>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -128,7 +128,9 @@ Json read_json_file(const std::string& path, const JsonLimits& limits) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) throw_error(ErrorCode::kIo, "{}: cannot be read: {}", path, std::strerror(errno));
+  if (!file)
+    throw_error(ErrorCode::kIo, "{}: cannot be read: {}", path,
+                std::generic_category().message(errno));
   return parse_json(text.str(), path, limits);
 }
 
