@@ -40,6 +40,7 @@ Environment read_environment() {
   environment.log_level = get("LANNER_LOG_LEVEL");
   environment.max_isa = get("LANNER_MAX_ISA");
   environment.threads = positive_int("LANNER_THREADS");
+  environment.no_color = get("NO_COLOR").has_value();
   environment.cache_dir = cache_dir();
   return environment;
 }

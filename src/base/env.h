@@ -11,6 +11,7 @@ struct Environment {
   std::optional<std::string> log_level;  // LANNER_LOG_LEVEL: trace, debug, info, warn, error, off
   std::optional<std::string> max_isa;    // LANNER_MAX_ISA: a cap of isa_caps()
   std::optional<int> threads;            // LANNER_THREADS: compute threads
+  bool no_color = false;                 // NO_COLOR set to anything: https://no-color.org
   std::string cache_dir;                 // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
 };
 
