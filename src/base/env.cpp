@@ -43,6 +43,7 @@ Environment read_environment() {
   if (environment.log_level) parse_log_level(*environment.log_level);
   environment.max_isa = get("LANNER_MAX_ISA");
   environment.threads = positive_int("LANNER_THREADS");
+  environment.no_color = get("NO_COLOR").has_value();
   environment.cache_dir = cache_dir();
   return environment;
 }

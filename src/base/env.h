@@ -11,7 +11,8 @@ struct Environment {
   std::optional<std::string> log_level;  // LANNER_LOG_LEVEL: trace, debug, info, warn, error, off
   std::optional<std::string> max_isa;    // LANNER_MAX_ISA: a cap of isa_caps()
   std::optional<int> threads;            // LANNER_THREADS: compute threads
-  std::string cache_dir;  // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
+  bool no_color = false;                 // NO_COLOR set to anything: https://no-color.org
+  std::string cache_dir;                 // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
 };
 
 // Throws Error(kInvalidArgument) naming a variable whose value makes no sense.

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/app.h"
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <iostream>
+#include <new>
+#include <ostream>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "base/env.h"
+#include "base/error.h"
+#include "cli/answer.h"
+#include "cli/commands.h"
+#include "cli/failure.h"
+#include "cli/help_formatter.h"
+#include "cli/options.h"
+#include "cli/text.h"
+
+namespace lanner::cli {
+namespace {
+
+std::string root_footer() {
+  std::string text =
+      "\nMODEL is a folder with config.json and *.safetensors, or a GGUF file. Without MODEL the\n"
+      "default one is used: SmolLM2-135M-Instruct, fetched by scripts/get_default_model.sh.\n"
+      "\nExamples:\n"
+      "  lanner run \"Why is the sky blue?\"\n"
+      "  lanner chat ~/models/Llama-3.2-1B-Instruct\n"
+      "  lanner info model.gguf\n"
+      "\nExit status:\n";
+  for (const ExitCode& row : exit_codes()) {
+    text += fmt::format("  {:>3}  {:<20}{}\n", row.status, row.name, row.meaning);
+  }
+  text +=
+      "\nEnvironment:\n"
+      "  LANNER_CACHE      folder for models (default: $XDG_CACHE_HOME/lanner or ~/.cache/lanner)\n"
+      "  LANNER_THREADS    compute threads where --threads is not given\n"
+      "  LANNER_LOG_LEVEL  trace, debug, info, warn, error, off (default: warn)\n"
+      "  LANNER_MAX_ISA    highest instruction set to use, e.g. scalar, avx2, avx512\n"
+      "  NO_COLOR          set: no colours\n";
+  return text;
+}
+
+// The program's grammar. Owns the options the parser fills in, and knows the command to run.
+class Parser {
+ public:
+  Parser() : app_("Runs large language models on CPUs.", "lanner") {
+    app_.require_subcommand(1);
+    app_.formatter(std::make_shared<HelpFormatter>());  // the commands inherit it
+    app_.set_help_flag("-h,--help", "Print this help and exit");
+    app_.add_flag("-V,--version", version_, "Print the version and exit");
+    app_.footer(root_footer());
+    add("run", "Answer one prompt", run_, add_run_options, run_command);
+    add("chat", "Talk with a model, turn by turn", chat_, add_chat_options, chat_command);
+    add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
+        info_command);
+    add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
+    add("render", "Show the prompt that a chat template makes", render_, add_render_options,
+        render_command);
+  }
+
+  int parse_and_run(const std::vector<std::string>& arguments, Context& context);
+  const CLI::App& app() const { return app_; }
+
+ private:
+  template <typename Options>
+  void add(const char* name, const char* description, Options& options,
+           void (*add_options)(CLI::App&, Options&), int (*run)(const Options&, Context&)) {
+    CLI::App* command = app_.add_subcommand(name, description);
+    add_options(*command, options);
+    command->final_callback([this, &options, run] {
+      run_chosen_ = [&options, run](Context& context) { return run(options, context); };
+    });
+  }
+
+  CLI::App app_;
+  bool version_ = false;
+  RunOptions run_;
+  ChatOptions chat_;
+  InfoOptions info_;
+  TokenizeOptions tokenize_;
+  RenderOptions render_;
+  std::function<int(Context&)> run_chosen_;
+};
+
+int Parser::parse_and_run(const std::vector<std::string>& arguments, Context& context) {
+  // CLI11 takes what is left of a vector from its back.
+  std::vector<std::string> reversed(arguments.rbegin(), arguments.rend());
+  try {
+    app_.parse(std::move(reversed));
+  } catch (const CLI::CallForHelp&) {
+    // The help of the command that was named, if one was.
+    context.out << app_.help();
+    flush_output(context);
+    return kExitOk;
+  } catch (const CLI::ParseError& e) {
+    if (!version_) {
+      const auto chosen = app_.get_subcommands();
+      throw usage_failure(e.what(), chosen.empty()
+                                        ? "lanner --help"
+                                        : fmt::format("lanner {} --help", chosen[0]->get_name()));
+    }
+  }
+  if (version_) {
+    context.out << "lanner " << context.backend.version << '\n';
+    flush_output(context);
+    return kExitOk;
+  }
+  return run_chosen_(context);
+}
+
+void check_utf8(const std::vector<std::string>& arguments) {
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    if (const auto bad = find_invalid_utf8(arguments[i])) {
+      throw usage_failure(fmt::format("argument {} is not valid UTF-8 (byte {}): '{}'", i + 1, *bad,
+                                      arguments[i].substr(0, *bad)));
+    }
+  }
+}
+
+int report(Context& context, int status, const std::string& message, const std::string& hint) {
+  const char* red = context.color ? "\033[31m" : "";
+  const char* plain = context.color ? "\033[0m" : "";
+  context.err << fmt::format("lanner: {}error:{} {}\n", red, plain, terminal_text(message));
+  if (!hint.empty()) context.err << fmt::format("hint: {}\n", terminal_text(hint));
+  context.err << std::flush;
+  return status;
+}
+
+}  // namespace
+
+int run_cli(const std::vector<std::string>& arguments, Context& context) {
+  try {
+    check_utf8(arguments);
+    return Parser().parse_and_run(arguments, context);
+  } catch (const Failure& e) {
+    return report(context, e.status(), e.what(), e.hint());
+  } catch (const Error& e) {
+    return report(context, exit_code(e.code()), e.what(), "");
+  } catch (const std::bad_alloc&) {
+    return report(context, exit_code(ErrorCode::kResourceExhausted), "out of memory", "");
+  } catch (const std::exception& e) {
+    return report(context, kExitFailure, e.what(), "");
+  } catch (...) {
+    return report(context, kExitFailure, "an unknown exception", "");
+  }
+}
+
+int run_program(int argc, char** argv, const Backend& backend) {
+  Context context{
+      .backend = backend,
+      .in_fd = STDIN_FILENO,
+      .out = std::cout,
+      .err = std::cerr,
+      .in_is_terminal = isatty(STDIN_FILENO) == 1,
+      .out_is_terminal = isatty(STDOUT_FILENO) == 1,
+      .err_is_terminal = isatty(STDERR_FILENO) == 1,
+  };
+  try {
+    const Environment environment = read_environment();
+    context.color = context.err_is_terminal && !environment.no_color;
+    context.cache_dir = environment.cache_dir;
+    context.threads = environment.threads.value_or(0);
+  } catch (const Error& e) {
+    return report(context, exit_code(e.code()), e.what(), "");
+  }
+  return run_cli(std::vector<std::string>(argv + std::min(argc, 1), argv + argc), context);
+}
+
+std::vector<std::string> command_names() {
+  std::vector<std::string> names;
+  const Parser parser;
+  for (const CLI::App* command : parser.app().get_subcommands({})) {
+    names.push_back(command->get_name());
+  }
+  return names;
+}
+
+std::vector<std::string> option_names(const std::string& command) {
+  std::vector<std::string> names;
+  const Parser parser;
+  for (const CLI::Option* option : parser.app().get_subcommand(command)->get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+}  // namespace lanner::cli

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/context.h"
+#include "cli/model_choice.h"
+
+namespace lanner::cli {
+
+// The options of each command as parsed and range-checked, and the commands themselves. A command
+// returns an exit status; what goes wrong is thrown (Failure, lanner::Error).
+
+// --dtype, --kv-dtype, --threads, --max-context.
+struct ModelOptions {
+  std::string dtype = "auto";
+  std::string kv_dtype = "auto";
+  int threads = 0;
+  int max_context = 0;
+};
+
+// What was given on the command line; the rest comes from LLM::default_sampling_params().
+struct SamplingOptions {
+  std::optional<double> temperature;
+  std::optional<int> top_k;
+  std::optional<double> top_p;
+  std::optional<double> min_p;
+  std::optional<double> repetition_penalty;
+  std::optional<double> frequency_penalty;
+  std::optional<double> presence_penalty;
+  std::optional<uint64_t> seed;
+  std::optional<int> max_tokens;
+  std::vector<std::string> stop;
+  bool ignore_eos = false;
+  bool greedy = false;
+};
+
+struct RunOptions {
+  ModelAndText given;
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::optional<std::string> system;
+  bool raw = false;
+  std::optional<std::string> tokens;
+  std::optional<std::string> logits_out;
+  bool stats = false;
+  bool json = false;
+};
+
+struct ChatOptions {
+  std::optional<std::string> path;
+  ModelOptions model;
+  SamplingOptions sampling;
+  std::optional<std::string> system;
+  bool stats = false;
+};
+
+struct InfoOptions {
+  std::optional<std::string> path;
+  ModelOptions model;
+  bool json = false;
+};
+
+struct TokenizeOptions {
+  ModelAndText given;
+  bool ids_only = false;
+  bool no_special = false;
+  std::optional<std::string> decode;
+};
+
+struct RenderOptions {
+  ModelAndText given;
+  std::optional<std::string> messages;
+  std::optional<std::string> system;
+  bool no_generation_prompt = false;
+};
+
+int run_command(const RunOptions& options, Context& context);
+int chat_command(const ChatOptions& options, Context& context);
+int info_command(const InfoOptions& options, Context& context);
+int tokenize_command(const TokenizeOptions& options, Context& context);
+int render_command(const RenderOptions& options, Context& context);
+
+// Shared by them.
+LlmConfig to_config(const ModelOptions& options, const Context& context);
+SamplingParams to_sampling(const SamplingOptions& options, const SamplingParams& defaults);
+// The path of the given model, or of the default one.
+std::string resolve_model(const std::optional<std::string>& model, const Context& context);
+// The given text, or standard input if there is none or it is "-". Throws Failure if nobody would
+// type it (`what` names it), and if it is not valid UTF-8.
+std::string resolve_text(const std::optional<std::string>& text, const Context& context,
+                         const char* what);
+// Without the line end that echo and editors leave.
+std::string without_final_newline(std::string text);
+
+}  // namespace lanner::cli

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include "cli/commands.h"
+#include "cli/failure.h"
+#include "cli/input.h"
+#include "cli/model_choice.h"
+#include "cli/text.h"
+
+namespace lanner::cli {
+
+LlmConfig to_config(const ModelOptions& options, const Context& context) {
+  LlmConfig config;
+  config.dtype = options.dtype;
+  config.kv_dtype = options.kv_dtype;
+  config.threads = options.threads > 0 ? options.threads : context.threads;
+  config.max_context = options.max_context;
+  return config;
+}
+
+SamplingParams to_sampling(const SamplingOptions& options, const SamplingParams& defaults) {
+  SamplingParams sampling = defaults;
+  if (options.greedy) sampling.temperature = 0;
+  if (options.temperature) sampling.temperature = *options.temperature;
+  if (options.top_k) sampling.top_k = *options.top_k;
+  if (options.top_p) sampling.top_p = *options.top_p;
+  if (options.min_p) sampling.min_p = *options.min_p;
+  if (options.repetition_penalty) sampling.repetition_penalty = *options.repetition_penalty;
+  if (options.frequency_penalty) sampling.frequency_penalty = *options.frequency_penalty;
+  if (options.presence_penalty) sampling.presence_penalty = *options.presence_penalty;
+  if (options.seed) sampling.seed = options.seed;
+  if (options.max_tokens) sampling.max_tokens = options.max_tokens;
+  sampling.stop.insert(sampling.stop.end(), options.stop.begin(), options.stop.end());
+  sampling.ignore_eos = options.ignore_eos;
+  return sampling;
+}
+
+std::string resolve_model(const std::optional<std::string>& model, const Context& context) {
+  return model ? *model : default_model_path(context.cache_dir);
+}
+
+std::string resolve_text(const std::optional<std::string>& text, const Context& context,
+                         const char* what) {
+  if (text && *text != "-") return *text;
+  if (!text && context.in_is_terminal) {
+    throw usage_failure(
+        fmt::format("no {}: give it as an argument, or on standard input with '-'", what));
+  }
+  std::string read;
+  Input(context.in_fd, nullptr).read_all(read);
+  if (const auto bad = find_invalid_utf8(read)) {
+    throw Failure(exit_code(ErrorCode::kInvalidArgument),
+                  fmt::format("standard input is not valid UTF-8 (byte {})", *bad));
+  }
+  return read;
+}
+
+std::string without_final_newline(std::string text) {
+  if (text.ends_with('\n')) text.pop_back();
+  if (text.ends_with('\r')) text.pop_back();
+  return text;
+}
+
+}  // namespace lanner::cli

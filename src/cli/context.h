@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <string>
+
+#include "lanner/llm.h"
+
+namespace lanner::cli {
+
+using LoadFunction = std::function<std::unique_ptr<LLM>(
+    const std::string& path, const LlmConfig& config, const ProgressCallback& progress)>;
+
+// What the commands need from the engine: main.cpp passes the real functions, tests their own.
+struct Backend {
+  LoadFunction load;
+  std::function<std::string(const LlmConfig& config)> machine_report;
+  std::function<std::string(const std::string& path, const LlmConfig& config)> model_report;
+  std::function<const char*(FinishReason reason)> finish_reason_name;
+  std::string version;
+};
+
+// Where a command reads and writes. Text that was asked for goes to `out`; everything said about it
+// (progress, statistics, errors, prompt marks) goes to `err`, so that a pipe gets the text alone.
+struct Context {
+  Backend backend;
+  int in_fd = 0;
+  std::ostream& out;
+  std::ostream& err;
+  bool in_is_terminal = false;
+  bool out_is_terminal = false;
+  bool err_is_terminal = false;
+  bool color = false;       // err is a terminal and NO_COLOR is unset
+  std::string cache_dir{};  // Environment::cache_dir
+  int threads = 0;          // LANNER_THREADS, 0 if unset
+};
+
+// Flushes `out`. Throws Failure with the status of kIo if any of it could not be written.
+void flush_output(Context& context);
+
+}  // namespace lanner::cli

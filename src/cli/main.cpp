@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/app.h"
+
+int main(int argc, char** argv) {
+  using namespace lanner;
+  return cli::run_program(argc, argv,
+                          {.load = LLM::load,
+                           .machine_report = machine_report,
+                           .model_report = model_report,
+                           .finish_reason_name = finish_reason_name,
+                           .version = version()});
+}

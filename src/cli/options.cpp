@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/options.h"
+
+#include <charconv>
+#include <climits>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include "base/dtype.h"
+
+namespace lanner::cli {
+namespace {
+
+constexpr size_t kMaxStopStrings = 16;
+constexpr const char* kModelHelp = "Folder or GGUF file; none: the default model";
+
+// A number in [low, high], or above `low` and up to `high`. Unlike CLI::Range it refuses NaN.
+CLI::Validator in_range(double low, double high, bool open_low = false) {
+  const std::string range = fmt::format("{}{}, {}]", open_low ? "(" : "[", low, high);
+  return CLI::Validator(
+      [=](std::string& text) {
+        double value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool number = failure == std::errc() && end == text.data() + text.size();
+        const bool fits = (open_low ? value > low : value >= low) && value <= high;
+        if (number && fits) return std::string();
+        return fmt::format("'{}' is not in {}", text, range);
+      },
+      "X in " + range);
+}
+
+// A whole number in [low, high].
+template <typename Integer>
+CLI::Validator whole_number(Integer low, Integer high) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        Integer value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool number = failure == std::errc() && end == text.data() + text.size();
+        if (number && value >= low && value <= high) return std::string();
+        return fmt::format("'{}' is not a whole number in [{}, {}]", text, low, high);
+      },
+      "N");
+}
+
+// The name of a type, or "auto"; which of them a model can use is the engine's to say.
+CLI::Validator dtype_or_auto() {
+  return CLI::Validator(
+      [](std::string& text) {
+        if (text == "auto" || parse_dtype(text)) return std::string();
+        std::string known = "auto";
+        for (const DTypeInfo& info : dtypes()) known += fmt::format(", {}", info.name);
+        return fmt::format("'{}' is no type; known: {}", text, known);
+      },
+      "TYPE");
+}
+
+void add_model_options(CLI::App& command, ModelOptions& options) {
+  const char* group = "Model";
+  command
+      .add_option("--dtype", options.dtype,
+                  "Type of the weights: auto (as in the file), fp32, fp16, bf16, int8 [auto]")
+      ->check(dtype_or_auto())
+      ->group(group);
+  command
+      .add_option("--kv-dtype", options.kv_dtype,
+                  "Type of the KV cache: auto (fp16), fp32, fp16, bf16 [auto]")
+      ->check(dtype_or_auto())
+      ->group(group);
+  command
+      .add_option("--threads", options.threads,
+                  "Compute threads; 0: one per physical core, within the CPU quota [0]")
+      ->check(whole_number(0, 4096))
+      ->group(group);
+  command
+      .add_option("--max-context", options.max_context,
+                  "Longest prompt and answer together in tokens; 0: what the model was trained "
+                  "for, as far as the memory allows [0]")
+      ->check(whole_number(0, INT_MAX))
+      ->group(group);
+}
+
+void add_sampling_options(CLI::App& command, SamplingOptions& options) {
+  const char* group = "Sampling (defaults: the model's generation_config.json, else greedy)";
+  CLI::Option* temperature =
+      command.add_option("--temperature", options.temperature,
+                         "Randomness: 0 is greedy, 1 the model's own distribution");
+  temperature->check(in_range(0, 100))->group(group);
+  command.add_flag("--greedy", options.greedy, "Always the likeliest token: --temperature 0")
+      ->excludes(temperature)
+      ->group(group);
+  command.add_option("--top-k", options.top_k, "Sample from the K likeliest tokens; 0: from all")
+      ->check(whole_number(0, INT_MAX))
+      ->group(group);
+  command
+      .add_option("--top-p", options.top_p,
+                  "Sample from the smallest set of tokens with this probability together")
+      ->check(in_range(0, 1, true))
+      ->group(group);
+  command
+      .add_option("--min-p", options.min_p,
+                  "Sample from tokens with at least this part of the best one's probability")
+      ->check(in_range(0, 1))
+      ->group(group);
+  command
+      .add_option("--repetition-penalty", options.repetition_penalty,
+                  "Above 1: avoid tokens of the prompt and the answer")
+      ->check(in_range(0, 100, true))
+      ->group(group);
+  command
+      .add_option("--frequency-penalty", options.frequency_penalty,
+                  "Subtracted from a logit for each time its token is in the answer")
+      ->check(in_range(-2, 2))
+      ->group(group);
+  command
+      .add_option("--presence-penalty", options.presence_penalty,
+                  "Subtracted from a logit if its token is in the answer")
+      ->check(in_range(-2, 2))
+      ->group(group);
+  command.add_option("--seed", options.seed, "The same seed gives the same text")
+      ->check(whole_number<uint64_t>(0, UINT64_MAX))
+      ->group(group);
+  command
+      .add_option("--max-tokens", options.max_tokens,
+                  "End the answer after so many tokens (default: when the context is full)")
+      ->check(whole_number(1, INT_MAX))
+      ->group(group);
+  command
+      .add_option(
+          "--stop", options.stop,
+          fmt::format("End the answer before this text; may be given {} times", kMaxStopStrings))
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            if (text.empty()) return std::string("the text is empty");
+            return std::string();
+          },
+          "TEXT"))
+      ->group(group);
+  command.add_flag("--ignore-eos", options.ignore_eos, "Go on after the model's end token")
+      ->group(group);
+  command.parse_complete_callback([&options] {
+    if (options.stop.size() > kMaxStopStrings) {
+      throw CLI::ValidationError("--stop", fmt::format("{} texts, at most {} are possible",
+                                                       options.stop.size(), kMaxStopStrings));
+    }
+  });
+}
+
+// [MODEL] [TEXT]: told apart later, by tell_model_from_text.
+void add_positionals(CLI::App& command, ModelAndText& given, const char* text_name,
+                     const std::string& text_help) {
+  command.add_option("MODEL", given.model, kModelHelp)->type_name("");
+  command.add_option(text_name, given.text, text_help)->type_name("");
+}
+
+constexpr const char* kModelOrText =
+    "\nA single argument is MODEL if it is a folder or a GGUF file, and the text for the default\n"
+    "model otherwise; with two the first is MODEL. A text that starts with '-' goes after '--'.\n";
+
+void add_model_positional(CLI::App& command, std::optional<std::string>& path) {
+  command.add_option("MODEL", path, kModelHelp)->type_name("");
+}
+
+}  // namespace
+
+void add_run_options(CLI::App& command, RunOptions& options) {
+  add_positionals(command, options.given, "PROMPT",
+                  "What to answer; none or '-': read it from standard input");
+  const char* input = "Input";
+  command.add_option("--system", options.system, "System message for the chat template")
+      ->group(input);
+  CLI::Option* raw =
+      command.add_flag("--raw", options.raw,
+                       "Continue the text as it is; without it a chat template, if the model "
+                       "has one, makes the prompt of it");
+  raw->group(input)->excludes("--system");
+  CLI::Option* tokens =
+      command.add_option("--tokens", options.tokens, "Token ids instead of a prompt, e.g. 1,2,3");
+  tokens->type_name("IDS")->group(input)->excludes("--system")->excludes(raw);
+  add_sampling_options(command, options.sampling);
+  add_model_options(command, options.model);
+  const char* output = "Output";
+  command
+      .add_flag("--stats", options.stats,
+                "Then print timings (load, TTFT, TPOT, tok/s) and memory to standard error")
+      ->group(output);
+  CLI::Option* json = command.add_flag(
+      "--json", options.json, "Print one JSON object with text, tokens and timings at the end");
+  json->group(output);
+  command
+      .add_option("--logits-out", options.logits_out,
+                  "Write the fp32 logits of all --tokens, [num_tokens, vocab_size], as the "
+                  "tensor 'logits' of this safetensors file and generate nothing; needs no "
+                  "tokenizer")
+      ->type_name("FILE")
+      ->group(output)
+      ->needs(tokens)
+      ->excludes(json);
+  command.footer(std::string(kModelOrText) +
+                 "\nCtrl-C stops the answer; what there is stays printed, the exit status is 130.\n"
+                 "\nExamples:\n"
+                 "  lanner run \"Why is the sky blue?\"\n"
+                 "  lanner run model.gguf --temperature 0.7 --seed 1 \"Tell me a story.\"\n"
+                 "  git diff | lanner run ~/models/Qwen --system \"Review this change.\" --stats\n"
+                 "  lanner run ~/models/Llama --raw --max-tokens 20 \"Once upon a time\"\n"
+                 "  lanner run ~/models/Llama --tokens 1,2,3 --logits-out logits.safetensors\n");
+}
+
+void add_chat_options(CLI::App& command, ChatOptions& options) {
+  add_model_positional(command, options.path);
+  command.add_option("--system", options.system, "System message")->group("Input");
+  add_sampling_options(command, options.sampling);
+  add_model_options(command, options.model);
+  command.add_flag("--stats", options.stats, "Print timings and memory after each answer")
+      ->group("Output");
+  command.footer(
+      "\nIn the chat: /help, /clear, /system TEXT, /stats, /quit. Ctrl-C stops an answer; at the\n"
+      "prompt it leaves at the second time, Ctrl-D at once. From a pipe each line is a message.\n"
+      "\nExamples:\n"
+      "  lanner chat\n"
+      "  lanner chat model.gguf --system \"Answer in one sentence.\" --temperature 0.7\n");
+}
+
+void add_info_options(CLI::App& command, InfoOptions& options) {
+  add_model_positional(command, options.path);
+  add_model_options(command, options.model);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.footer(
+      "\nThe weights are not loaded.\n"
+      "\nExamples:\n"
+      "  lanner info\n"
+      "  lanner info ~/models/Llama --dtype int8 --json\n");
+}
+
+void add_tokenize_options(CLI::App& command, TokenizeOptions& options) {
+  add_positionals(command, options.given, "TEXT",
+                  "The text; none or '-': read it from standard input, as it is");
+  CLI::Option* ids_only =
+      command.add_flag("--ids-only", options.ids_only, "One line of ids: 1,2,3");
+  command.add_flag("--no-special", options.no_special,
+                   "Add no special tokens such as <s>; with --decode: leave them out");
+  command.add_option("--decode", options.decode, "The other way: print the text of these ids")
+      ->type_name("IDS")
+      ->excludes(ids_only);
+  command.footer(std::string(kModelOrText) +
+                 "\nExamples:\n"
+                 "  lanner tokenize \"Hello, world\"\n"
+                 "  lanner tokenize model.gguf --ids-only - < text.txt\n"
+                 "  lanner tokenize model.gguf --decode 1,2,3\n");
+}
+
+void add_render_options(CLI::App& command, RenderOptions& options) {
+  add_positionals(command, options.given, "TEXT",
+                  "A user's message; none or '-': read it from standard input");
+  command
+      .add_option("--messages", options.messages,
+                  "JSON file with the conversation ('-': standard input), as in the OpenAI API: "
+                  "a list of {\"role\": .., \"content\": ..}")
+      ->type_name("FILE");
+  command.add_option("--system", options.system, "System message, put first");
+  command.add_flag("--no-generation-prompt", options.no_generation_prompt,
+                   "Do not end with the start of an answer");
+  command.footer(std::string(kModelOrText) +
+                 "\nExamples:\n"
+                 "  lanner render \"Hello\"\n"
+                 "  lanner render ~/models/Llama --messages conversation.json\n");
+}
+
+}  // namespace lanner::cli

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/testing/fake_llm.h"
+
+#include <atomic>
+#include <thread>
+
+#include "base/error.h"
+
+namespace lanner::cli {
+namespace {
+
+class FakeLlm : public LLM {
+ public:
+  explicit FakeLlm(std::shared_ptr<FakeScript> script) : script_(std::move(script)) {}
+  ~FakeLlm() override {
+    abort(0);
+    if (thread_.joinable()) thread_.join();
+  }
+
+  RequestId submit(const Request& request, OutputCallback on_output) override {
+    const auto* text = std::get_if<std::string>(&request.prompt);
+    if (text && text->size() > script_->longest_prompt) {
+      throw_error(ErrorCode::kInvalidArgument, "the prompt has {} tokens, the context {}",
+                  text->size(), script_->longest_prompt);
+    }
+    {
+      const std::lock_guard lock(script_->mutex);
+      script_->requests.push_back(request);
+    }
+    if (thread_.joinable()) thread_.join();
+    aborted_ = false;
+    thread_ = std::thread([this, on_output = std::move(on_output)] { stream(on_output); });
+    return 7;
+  }
+  void abort(RequestId) override {
+    aborted_ = true;
+    const std::lock_guard lock(script_->mutex);
+    ++script_->aborts;
+  }
+
+  std::vector<Completion> generate(const std::vector<Request>&) override { return {}; }
+  Completion chat(const std::vector<ChatMessage>&, const SamplingParams&) override { return {}; }
+
+  std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
+    std::vector<int32_t> ids;
+    if (with_special) ids.push_back(1);
+    for (const char c : text) ids.push_back(static_cast<unsigned char>(c) + 10);
+    return ids;
+  }
+  std::string detokenize(const std::vector<int32_t>& ids, bool skip_special) const override {
+    std::string text;
+    for (const int32_t id : ids) {
+      if (id >= 10) text += static_cast<char>(id - 10);
+      if (id == 1 && !skip_special) text += "<s>";
+    }
+    return text;
+  }
+  std::string render(const std::vector<ChatMessage>& messages,
+                     bool add_generation_prompt) const override {
+    std::string text;
+    for (const ChatMessage& message : messages) {
+      text += "<" + message.role + ">" + message.content + "\n";
+    }
+    if (add_generation_prompt) text += "<assistant>";
+    return text;
+  }
+  bool has_chat_template() const override { return script_->chat_template; }
+  void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
+    script_->logits_tokens = tokens;
+    script_->logits_path = path;
+  }
+  SamplingParams default_sampling_params() const override { return script_->defaults; }
+  int max_context() const override { return 2048; }
+  LlmStats stats() const override {
+    LlmStats stats;
+    stats.load_seconds = 0.5;
+    stats.prefill_tokens = 10;
+    stats.prefill_seconds = 0.1;
+    stats.decode_tokens = 100;
+    stats.decode_seconds = 2;
+    stats.peak_memory_bytes = int64_t{3} << 20;
+    return stats;
+  }
+  std::string report() const override { return "{}"; }
+
+ private:
+  void stream(const OutputCallback& on_output) {
+    RequestOutput output;
+    output.id = 7;
+    output.prompt_tokens = 5;
+    for (const std::string& piece : script_->pieces) {
+      std::this_thread::sleep_for(script_->delay);
+      if (aborted_) break;
+      output.text = piece;
+      output.token_ids = {42};
+      ++output.output_tokens;
+      on_output(output);
+    }
+    output.text.clear();
+    output.token_ids.clear();
+    output.error = script_->error;
+    output.finish_reason = aborted_                  ? FinishReason::kAborted
+                           : !script_->error.empty() ? FinishReason::kError
+                                                     : FinishReason::kStop;
+    on_output(output);
+  }
+
+  std::shared_ptr<FakeScript> script_;
+  std::atomic<bool> aborted_{false};
+  std::thread thread_;
+};
+
+const char* fake_finish_reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kAborted:
+      return "aborted";
+    case FinishReason::kError:
+      return "error";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
+  Backend backend;
+  backend.load = [script](const std::string& path, const LlmConfig& config,
+                          const ProgressCallback& progress) {
+    script->loaded.push_back(path);
+    script->config = config;
+    if (progress) progress("weights", 1, 2);
+    return std::make_unique<FakeLlm>(script);
+  };
+  backend.machine_report = [](const LlmConfig& config) {
+    return fmt::format(R"({{"machine": {{"threads": {}, "l2_bytes": 2097152}}}})", config.threads);
+  };
+  backend.model_report = [](const std::string& path, const LlmConfig&) {
+    return fmt::format(R"({{"machine": {{"isa": "avx2"}}, "model": {{"path": "{}"}}}})", path);
+  };
+  backend.finish_reason_name = fake_finish_reason_name;
+  backend.version = "1.2.3";
+  return backend;
+}
+
+}  // namespace lanner::cli
