@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/mlp.h"
 
+#include <string_view>
+#include <vector>
+
 #include "base/error.h"
 
 namespace lanner {
@@ -9,8 +12,10 @@ Activation read_activation(const ConfigReader& config, const char* key) {
   const std::string name = config.required_string(key);
   const auto activation = parse_activation(name);
   if (!activation) {
+    std::vector<std::string_view> known;
+    for (const ActivationName& row : activation_names()) known.push_back(row.name);
     throw_error(ErrorCode::kUnsupported, "{}: activation '{}' is unknown; known: {}",
-                config.key_path(key), name, activation_names());
+                config.key_path(key), name, fmt::join(known, ", "));
   }
   return *activation;
 }
