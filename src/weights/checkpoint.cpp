@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/checkpoint.h"
+
+#include "base/error.h"
+#include "weights/mapped_file.h"
+
+namespace lanner {
+
+std::string WeightScope::full_name(std::string_view name) const {
+  if (prefix_.empty()) return std::string(name);
+  return fmt::format("{}.{}", prefix_, name);
+}
+
+CheckpointTensor WeightScope::tensor(std::string_view name, const Shape& shape) const {
+  const std::string full = full_name(name);
+  CheckpointTensor found = checkpoint_->get(full);
+  check_argument(found.view.shape() == shape, "{}: tensor {} is {}, expected {}",
+                 checkpoint_->path(), quote_name(full), found.view.shape(), shape);
+  return found;
+}
+
+std::optional<CheckpointTensor> WeightScope::optional_tensor(std::string_view name,
+                                                             const Shape& shape) const {
+  if (!contains(name)) return std::nullopt;
+  return tensor(name, shape);
+}
+
+}  // namespace lanner

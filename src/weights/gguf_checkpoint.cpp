@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/gguf_checkpoint.h"
+
+#include <cstring>
+#include <map>
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "weights/gguf_names.h"
+#include "weights/gguf_types.h"
+
+namespace lanner {
+namespace {
+
+// x [num_heads * head_dim, ...] in pairs -> the same in halves: row j * d/2 + i of a head was row
+// 2i + j. Rows are moved whole, so block types need no unpacking. A bias is a column.
+CheckpointTensor unpermute(const Tensor& x, int64_t num_heads) {
+  const bool is_bias = x.shape().rank() == 1;
+  const int64_t num_rows = is_bias ? x.size(0) : x.num_rows();
+  const auto row_bytes = static_cast<size_t>(is_bias ? dtype_bytes(x.dtype(), 1) : x.row_bytes());
+  const int64_t head_dim = num_rows / num_heads;
+  const int64_t half = head_dim / 2;
+  auto buffer = std::make_shared<Buffer>(static_cast<size_t>(num_rows) * row_bytes);
+  for (int64_t row = 0; row < num_rows; ++row) {
+    const int64_t head = row / head_dim;
+    const int64_t in_head = row % head_dim;
+    const int64_t source = head * head_dim + 2 * (in_head % half) + in_head / half;
+    std::memcpy(buffer->data() + static_cast<size_t>(row) * row_bytes,
+                x.raw() + static_cast<size_t>(source) * row_bytes, row_bytes);
+  }
+  std::byte* data = buffer->data();
+  return {Tensor(data, x.dtype(), x.shape()), std::move(buffer)};
+}
+
+class GgufCheckpoint : public Checkpoint {
+ public:
+  explicit GgufCheckpoint(std::shared_ptr<const GgufFile> file) : file_(std::move(file)) {
+    const std::string architecture_name = file_->required_string("general.architecture");
+    const GgufArchitecture& architecture = find_gguf_architecture(architecture_name, file_->path());
+    num_heads_ = read_heads(architecture_name + ".attention.head_count");
+    num_kv_heads_ = num_heads_;
+    if (const std::string key = architecture_name + ".attention.head_count_kv";
+        file_->contains(key)) {
+      num_kv_heads_ = read_heads(key);
+    }
+    for (const GgufTensorInfo& info : file_->tensors()) {
+      std::optional<HfTensorName> hf = hf_tensor_name(architecture, info.name);
+      if (!hf) {
+        throw_error(ErrorCode::kUnsupported, "{}: tensor {} is not known for architecture {}",
+                    path(), quote_name(info.name), quote_name(architecture_name));
+      }
+      if (hf->transform == GgufTransform::kNotAWeight) continue;
+      tensors_.emplace(std::move(hf->name), Source{&info, hf->transform});
+    }
+  }
+
+  std::vector<std::string> names() const override {
+    std::vector<std::string> names;
+    for (const auto& [name, source] : tensors_) names.push_back(name);
+    return names;
+  }
+
+  bool contains(std::string_view name) const override {
+    return tensors_.find(name) != tensors_.end();
+  }
+
+  TensorInfo info(std::string_view name) const override {
+    const GgufTensorInfo& info = *at(name).info;
+    const GgufTensorType* type = find_gguf_tensor_type(info.type);
+    return {type != nullptr ? type->name : std::to_string(info.type), info.shape,
+            static_cast<int64_t>(info.bytes)};
+  }
+
+  CheckpointTensor get(std::string_view name) const override {
+    const Source& source = at(name);
+    CheckpointTensor tensor = file_->tensor(*source.info);
+    if (source.transform == GgufTransform::kNone) return tensor;
+    const int64_t heads =
+        source.transform == GgufTransform::kUnpermuteQ ? num_heads_ : num_kv_heads_;
+    const int64_t num_rows = tensor.view.size(0);
+    if (tensor.view.shape().rank() > 2 || num_rows % (2 * heads) != 0) {
+      throw_error(ErrorCode::kInvalidArgument, "{}: tensor {} is {}: no {} heads of even size",
+                  path(), quote_name(name), tensor.view.shape(), heads);
+    }
+    return unpermute(tensor.view, heads);
+  }
+
+  const std::string& path() const override { return file_->path(); }
+
+ private:
+  struct Source {
+    const GgufTensorInfo* info;
+    GgufTransform transform;
+  };
+
+  int64_t read_heads(const std::string& key) const {
+    const int64_t heads = file_->required_int(key);
+    if (heads < 1 || heads > 65536) {
+      throw_error(ErrorCode::kInvalidArgument, "{}: {} is {}, expected 1 to 65536", path(),
+                  quote_name(key), heads);
+    }
+    return heads;
+  }
+
+  const Source& at(std::string_view name) const {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) {
+      throw_error(ErrorCode::kNotFound, "{}: no tensor {}", path(), quote_name(name));
+    }
+    return found->second;
+  }
+
+  std::shared_ptr<const GgufFile> file_;
+  int64_t num_heads_ = 0;
+  int64_t num_kv_heads_ = 0;
+  std::map<std::string, Source, std::less<>> tensors_;
+};
+
+}  // namespace
+
+std::unique_ptr<Checkpoint> make_gguf_checkpoint(std::shared_ptr<const GgufFile> file) {
+  return std::make_unique<GgufCheckpoint>(std::move(file));
+}
+
+}  // namespace lanner

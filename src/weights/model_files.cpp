@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/model_files.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/error.h"
+#include "weights/gguf_checkpoint.h"
+#include "weights/gguf_config.h"
+#include "weights/safetensors.h"
+
+namespace lanner {
+namespace {
+
+namespace fs = std::filesystem;
+
+// "org/name", as models are called on the Hugging Face hub.
+bool looks_like_hub_id(const std::string& path) {
+  const size_t slash = path.find('/');
+  if (slash == std::string::npos || slash == 0 || slash + 1 == path.size()) return false;
+  if (path.find('/', slash + 1) != std::string::npos || path[0] == '.' || path[0] == '~')
+    return false;
+  return std::ranges::all_of(path, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_' || c == '.' || c == '/';
+  });
+}
+
+// The first file of a folder with this extension, or nothing.
+std::optional<std::string> first_with_extension(const fs::path& folder, const char* extension) {
+  std::optional<std::string> first;
+  std::error_code failure;
+  for (fs::directory_iterator it(folder, failure), end; !failure && it != end;
+       it.increment(failure)) {
+    if (it->path().extension() != extension) continue;
+    const std::string name = it->path().filename().string();
+    if (!first || name < *first) first = name;
+  }
+  return first;
+}
+
+[[noreturn]] void throw_missing(const std::string& path) {
+  if (looks_like_hub_id(path)) {
+    throw_error(ErrorCode::kNotFound,
+                "{}: no such file or folder. It looks like the name of a model on the Hugging Face "
+                "hub; only local paths work: download the model and give its folder",
+                path);
+  }
+  throw_error(ErrorCode::kNotFound, "{}: no such file or folder", path);
+}
+
+ModelFiles open_folder(const std::string& path) {
+  const fs::path folder(path);
+  std::error_code failure;
+  if (!fs::exists(folder / "config.json", failure)) {
+    if (const auto gguf = first_with_extension(folder, ".gguf")) {
+      throw_error(ErrorCode::kNotFound,
+                  "{}: the folder has no config.json; give the file itself: {}", path,
+                  (folder / *gguf).string());
+    }
+    throw_error(ErrorCode::kNotFound,
+                "{}: the folder has no config.json, so it is no Hugging Face model", path);
+  }
+  ConfigReader config = ConfigReader::from_file((folder / "config.json").string());
+  GenerationConfig generation = read_generation_config(path, config);
+  std::unique_ptr<Checkpoint> checkpoint = open_safetensors_folder(path);
+  return {.config = std::move(config),
+          .checkpoint = std::move(checkpoint),
+          .generation = std::move(generation),
+          .gguf_tokenizer = std::nullopt,
+          .path = path,
+          .folder = path,
+          .is_gguf = false};
+}
+
+ModelFiles open_gguf(const std::string& path) {
+  auto file = std::make_shared<const GgufFile>(GgufFile::open(path));
+  // Architecture and names first: what cannot run is said before the vocabulary is read.
+  std::unique_ptr<Checkpoint> checkpoint = make_gguf_checkpoint(file);
+  ConfigReader config = read_gguf_config(*file);
+  std::optional<GgufTokenizerData> tokenizer = read_gguf_tokenizer(*file);
+  if (tokenizer) {
+    const auto vocab_size = static_cast<size_t>(config.required_int("vocab_size"));
+    check_argument(tokenizer->tokens.size() <= vocab_size,
+                   "{}: {} tokens in the vocabulary, but 'token_embd.weight' has {} rows", path,
+                   tokenizer->tokens.size(), vocab_size);
+  }
+  const std::string folder = fs::path(path).parent_path().string();
+  return {.config = std::move(config),
+          .checkpoint = std::move(checkpoint),
+          .generation = read_gguf_generation_config(*file),
+          .gguf_tokenizer = std::move(tokenizer),
+          .path = path,
+          .folder = folder.empty() ? "." : folder,
+          .is_gguf = true};
+}
+
+bool starts_with_gguf(const std::string& path) {
+  const auto file = MappedFile::open(path);
+  constexpr std::byte kMagic[] = {std::byte{'G'}, std::byte{'G'}, std::byte{'U'}, std::byte{'F'}};
+  return file->bytes().size() >= 4 && std::ranges::equal(file->bytes().first(4), kMagic);
+}
+
+}  // namespace
+
+ModelFiles open_model(const std::string& path) {
+  std::error_code failure;
+  const fs::file_status status = fs::status(path, failure);
+  if (status.type() == fs::file_type::not_found) throw_missing(path);
+  if (failure) throw_error(ErrorCode::kIo, "{}: {}", path, failure.message());
+  if (fs::is_directory(status)) return open_folder(path);
+
+  const std::string extension = fs::path(path).extension().string();
+  if (extension == ".gguf" || starts_with_gguf(path)) return open_gguf(path);
+  if (extension == ".safetensors" || extension == ".json") {
+    throw_error(ErrorCode::kUnsupported,
+                "{}: give the folder that holds config.json and the safetensors files", path);
+  }
+  if (extension == ".bin" || extension == ".pt" || extension == ".pth" || extension == ".ckpt") {
+    throw_error(
+        ErrorCode::kUnsupported,
+        "{}: pickle files can run code when they are read, so they are refused; convert the "
+        "model to safetensors",
+        path);
+  }
+  throw_error(ErrorCode::kUnsupported,
+              "{}: neither a folder with config.json and safetensors files nor a GGUF file", path);
+}
+
+}  // namespace lanner
