@@ -16,8 +16,10 @@ if [ ! -f "$build/build.ninja" ]; then
   (cd "$root" && stage "configuring $build" cmake --preset release -DLANNER_BUILD_TESTS=OFF \
     -DLANNER_BUILD_BENCHMARKS=OFF >&2)
 fi
+first=
+[ -x "$build/src/cli/lanner" ] || first=" (takes minutes this first time)"
 # ninja itself sees what has changed, also in the CMake files.
-stage "building lanner (the first time takes minutes)" ninja -C "$build" lanner >&2
+stage "building lanner$first" ninja -C "$build" lanner >&2
 "$root/scripts/get_default_model.sh"
 
 say "lanner run \"$prompt\""
