@@ -32,10 +32,12 @@ struct AttentionParams {
 // h / (num_heads / kv_heads).
 //
 //   q  [num_tokens, num_heads * head_dim]    fp32, any row stride
-//   y  [num_tokens, num_heads * v_head_dim]  fp32, any row stride
+//   y  [num_tokens, num_heads * v_head_dim]  fp32, any row stride; must not overlap q
 //
-// Scores, softmax and accumulators are fp32.
-// Throws Error(kInvalidArgument) when shapes do not match or a block table is too short.
+// Prefill is SlimAttention, decode is split over the KV (plan.h says how work is cut). Scores,
+// softmax and accumulators are fp32. A sequence's result has the same bits for any number of
+// threads and whichever sequences are beside it. Rows of y that belong to no sequence are left
+// alone. Throws Error(kInvalidArgument) when shapes do not match or a block table is too short.
 void attention(const Tensor& q, std::span<const AttentionSequence> sequences,
                const KvCacheView& cache, const AttentionParams& params, const Tensor& y,
                Workspace& workspace, ThreadPool& threads);
