@@ -12,41 +12,48 @@ namespace {
 // int8 with one scale per row of w and one per row of x: integers all the way.
 template <int kRows, int kPanels>
 static inline void int8_block(const GemmTile& t, int row, int panel) {
-  VecI acc[kRows][kPanels];
+  constexpr int kVecs = kPanels * kParts;
+  VecI acc[kRows][kVecs];
   float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
-    for (int p = 0; p < kPanels; ++p) {
-      acc[m][p] = t.first ? broadcast_i(t.x_offset + row + m)
-                          : load_i(out + m * t.acc_stride + p * kPanelRows);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      acc[m][v] = t.first ? broadcast_i(t.x_offset + row + m)
+                          : load_i(out + m * t.acc_stride + v * kLanes);
     }
   }
-  const std::byte* w[kPanels];
-  for (int p = 0; p < kPanels; ++p) w[p] = t.w + (panel + p) * t.panel_stride;
-  const int8_t* x[kRows];
-  for (int m = 0; m < kRows; ++m) {
-    x[m] = reinterpret_cast<const int8_t*>(t.x + (row + m) * t.x_stride);
-  }
-  for (int64_t k = 0; k < t.k; k += 4) {
+  const std::byte* w = t.w + panel * t.panel_stride;
+  const auto* x = reinterpret_cast<const int8_t*>(t.x + row * t.x_stride);
+  for (int64_t k = 0; k < t.k; k += 4, w += 4 * kPanelRows, x += 4) {
     if constexpr (kPanels > kRows) {
       VecX xv[kRows];
-      for (int m = 0; m < kRows; ++m) xv[m] = broadcast_x(x[m] + k);
-      for (int p = 0; p < kPanels; ++p) {
-        const VecW wv = load_w8(w[p] + k * kPanelRows);
-        for (int m = 0; m < kRows; ++m) acc[m][p] = dot<false>(acc[m][p], wv, xv[m]);
+#pragma GCC unroll 16
+      for (int m = 0; m < kRows; ++m) xv[m] = broadcast_x(x + m * t.x_stride);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        const VecW wv = load_w8(w + v / kParts * t.panel_stride + v % kParts * kLanes * 4);
+#pragma GCC unroll 16
+        for (int m = 0; m < kRows; ++m) acc[m][v] = dot<false>(acc[m][v], wv, xv[m]);
       }
     } else {
-      VecW wv[kPanels];
-      for (int p = 0; p < kPanels; ++p) wv[p] = load_w8(w[p] + k * kPanelRows);
+      VecW wv[kVecs];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        wv[v] = load_w8(w + v / kParts * t.panel_stride + v % kParts * kLanes * 4);
+      }
+#pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m) {
-        const VecX xv = broadcast_x(x[m] + k);
-        for (int p = 0; p < kPanels; ++p) acc[m][p] = dot<false>(acc[m][p], wv[p], xv);
+        const VecX xv = broadcast_x(x + m * t.x_stride);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVecs; ++v) acc[m][v] = dot<false>(acc[m][v], wv[v], xv);
       }
     }
   }
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
-    for (int p = 0; p < kPanels; ++p) {
-      store_i(out + m * t.acc_stride + p * kPanelRows, acc[m][p]);
-    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) store_i(out + m * t.acc_stride + v * kLanes, acc[m][v]);
   }
 }
 
@@ -60,24 +67,25 @@ struct PackedGroup {
   static constexpr int kBlock = kLayout.k_block;
   static constexpr int kBlockBytes = kLayout.block_bytes;
 
-  static inline VecF two_level(const std::byte* block, int d_offset, int offset, int g) {
-    return mul(load_int8_as_f(block + offset + g * kPanelRows), load_fp16(block + d_offset));
+  static inline VecF two_level(const std::byte* block, int d_offset, int offset, int g, int part) {
+    return mul(load_int8_as_f(block + offset + g * kPanelRows + part * kLanes),
+               load_fp16(block + d_offset + part * kLanes * 2));
   }
-  static inline VecF scale(const std::byte* block, int g) {
-    if constexpr (kLayout.two_level) return two_level(block, 0, kLayout.scale_offset, g);
-    return load_fp16(block + kLayout.scale_offset + g * kPanelRows * 2);
+  static inline VecF scale(const std::byte* block, int g, int part) {
+    if constexpr (kLayout.two_level) return two_level(block, 0, kLayout.scale_offset, g, part);
+    return load_fp16(block + kLayout.scale_offset + (g * kPanelRows + part * kLanes) * 2);
   }
-  static inline VecF min(const std::byte* block, int g) {
-    if constexpr (kLayout.two_level) return two_level(block, 32, kLayout.min_offset, g);
-    return load_fp16(block + kLayout.min_offset + g * kPanelRows * 2);
+  static inline VecF min(const std::byte* block, int g, int part) {
+    if constexpr (kLayout.two_level) return two_level(block, 32, kLayout.min_offset, g, part);
+    return load_fp16(block + kLayout.min_offset + (g * kPanelRows + part * kLanes) * 2);
   }
   // The values 8 * i .. 8 * i + 7.
-  static inline void load(const std::byte* block, int i, VecW& w0, VecW& w1) {
+  static inline void load(const std::byte* block, int i, int part, VecW& w0, VecW& w1) {
     if constexpr (kLayout.bits == 4) {
-      load_w4(block + kLayout.q_offset + i * 64, w0, w1);
+      load_w4(block + kLayout.q_offset + i * 64 + part * kLanes * 4, w0, w1);
     } else {
-      w0 = load_w8(block + kLayout.q_offset + i * 128);
-      w1 = load_w8(block + kLayout.q_offset + i * 128 + 64);
+      w0 = load_w8(block + kLayout.q_offset + i * 128 + part * kLanes * 4);
+      w1 = load_w8(block + kLayout.q_offset + i * 128 + 64 + part * kLanes * 4);
     }
   }
 };
@@ -91,14 +99,14 @@ struct UnpackedGroup {
   static constexpr int kBlock = kUnpackedBlock;
   static constexpr int kBlockBytes = unpacked_block_bytes(kGroupSize, kWithMin);
 
-  static inline VecF scale(const std::byte* block, int g) {
-    return load_f(reinterpret_cast<const float*>(block + g * kPanelRows * 4));
+  static inline VecF scale(const std::byte* block, int g, int part) {
+    return load_f(reinterpret_cast<const float*>(block) + g * kPanelRows + part * kLanes);
   }
-  static inline VecF min(const std::byte* block, int g) {
-    return scale(block + unpacked_min_offset(kSize), g);
+  static inline VecF min(const std::byte* block, int g, int part) {
+    return scale(block + unpacked_min_offset(kSize), g, part);
   }
-  static inline void load(const std::byte* block, int i, VecW& w0, VecW& w1) {
-    const std::byte* q = block + unpacked_q_offset(kSize, kHasMin) + i * 128;
+  static inline void load(const std::byte* block, int i, int part, VecW& w0, VecW& w1) {
+    const std::byte* q = block + unpacked_q_offset(kSize, kHasMin) + i * 128 + part * kLanes * 4;
     w0 = load_w8(q);
     w1 = load_w8(q + 64);
   }
@@ -107,11 +115,14 @@ struct UnpackedGroup {
 template <class Weights, int kRows, int kPanels>
 static inline void group_block(const GemmTile& t, int row, int panel) {
   constexpr int kGroups = Weights::kBlock / Weights::kSize;
-  VecF sum[kRows][kPanels];
+  constexpr int kVecs = kPanels * kParts;
+  VecF sum[kRows][kVecs];
   float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
-    for (int p = 0; p < kPanels; ++p) {
-      sum[m][p] = t.first ? zero_f() : load_f(out + m * t.acc_stride + p * kPanelRows);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      sum[m][v] = t.first ? zero_f() : load_f(out + m * t.acc_stride + v * kLanes);
     }
   }
   const std::byte* w = t.w + panel * t.panel_stride;
@@ -120,68 +131,83 @@ static inline void group_block(const GemmTile& t, int row, int panel) {
   const int32_t* x_offset = t.x_offset + row * t.x_sum_stride;
   const float* x_sum = Weights::kHasMin ? t.x_sum + row * t.x_sum_stride : nullptr;
   for (int64_t k = 0; k < t.k; k += Weights::kBlock, w += Weights::kBlockBytes) {
+#pragma GCC unroll 1
     for (int g = 0; g < kGroups; ++g) {
-      const int64_t group = k / Weights::kSize + g;
-      VecI acc[kRows][kPanels];
+      VecI acc[kRows][kVecs];
+#pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m) {
-        for (int p = 0; p < kPanels; ++p)
-          acc[m][p] = broadcast_i(x_offset + m * t.x_sum_stride + group);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVecs; ++v) acc[m][v] = broadcast_i(x_offset + m * t.x_sum_stride);
       }
 #pragma GCC unroll 4
-      for (int i = 0; i < Weights::kSize / 8; ++i) {
-        const int64_t at = k + g * Weights::kSize + i * 8;
+      for (int i = 0; i < Weights::kSize / 8; ++i, x += 8) {
+        const int index = g * (Weights::kSize / 8) + i;
         if constexpr (kPanels > kRows) {
           VecX x0[kRows], x1[kRows];
+#pragma GCC unroll 16
           for (int m = 0; m < kRows; ++m) {
-            x0[m] = broadcast_x(x + m * t.x_stride + at);
-            x1[m] = broadcast_x(x + m * t.x_stride + at + 4);
+            x0[m] = broadcast_x(x + m * t.x_stride);
+            x1[m] = broadcast_x(x + m * t.x_stride + 4);
           }
-          for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 16
+          for (int v = 0; v < kVecs; ++v) {
             VecW w0, w1;
-            Weights::load(w + p * t.panel_stride, g * (Weights::kSize / 8) + i, w0, w1);
+            Weights::load(w + v / kParts * t.panel_stride, index, v % kParts, w0, w1);
+#pragma GCC unroll 16
             for (int m = 0; m < kRows; ++m) {
-              acc[m][p] = dot<Weights::kSevenBits>(acc[m][p], w0, x0[m]);
-              acc[m][p] = dot<Weights::kSevenBits>(acc[m][p], w1, x1[m]);
+              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w0, x0[m]);
+              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w1, x1[m]);
             }
           }
         } else {
-          VecW w0[kPanels], w1[kPanels];
-          for (int p = 0; p < kPanels; ++p) {
-            Weights::load(w + p * t.panel_stride, g * (Weights::kSize / 8) + i, w0[p], w1[p]);
+          VecW w0[kVecs], w1[kVecs];
+#pragma GCC unroll 16
+          for (int v = 0; v < kVecs; ++v) {
+            Weights::load(w + v / kParts * t.panel_stride, index, v % kParts, w0[v], w1[v]);
           }
+#pragma GCC unroll 16
           for (int m = 0; m < kRows; ++m) {
-            const VecX x0 = broadcast_x(x + m * t.x_stride + at);
-            for (int p = 0; p < kPanels; ++p) {
-              acc[m][p] = dot<Weights::kSevenBits>(acc[m][p], w0[p], x0);
+            const VecX x0 = broadcast_x(x + m * t.x_stride);
+#pragma GCC unroll 16
+            for (int v = 0; v < kVecs; ++v) {
+              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w0[v], x0);
             }
           }
+#pragma GCC unroll 16
           for (int m = 0; m < kRows; ++m) {
-            const VecX x1 = broadcast_x(x + m * t.x_stride + at + 4);
-            for (int p = 0; p < kPanels; ++p) {
-              acc[m][p] = dot<Weights::kSevenBits>(acc[m][p], w1[p], x1);
+            const VecX x1 = broadcast_x(x + m * t.x_stride + 4);
+#pragma GCC unroll 16
+            for (int v = 0; v < kVecs; ++v) {
+              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w1[v], x1);
             }
           }
         }
       }
-      for (int p = 0; p < kPanels; ++p) {
-        const VecF scale = Weights::scale(w + p * t.panel_stride, g);
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        const VecF scale = Weights::scale(w + v / kParts * t.panel_stride, g, v % kParts);
+#pragma GCC unroll 16
         for (int m = 0; m < kRows; ++m) {
-          const VecF xs = broadcast_f(x_scale + m * t.x_scale_stride + group * Weights::kSize / 32);
-          sum[m][p] = fma(mul(to_f(acc[m][p]), scale), xs, sum[m][p]);
+          const VecF xs = broadcast_f(x_scale + m * t.x_scale_stride);
+          sum[m][v] = fma(mul(to_f(acc[m][v]), scale), xs, sum[m][v]);
         }
         if constexpr (Weights::kHasMin) {
-          const VecF min = Weights::min(w + p * t.panel_stride, g);
+          const VecF min = Weights::min(w + v / kParts * t.panel_stride, g, v % kParts);
+#pragma GCC unroll 16
           for (int m = 0; m < kRows; ++m) {
-            sum[m][p] = fma(min, broadcast_f(x_sum + m * t.x_sum_stride + group), sum[m][p]);
+            sum[m][v] = fma(min, broadcast_f(x_sum + m * t.x_sum_stride), sum[m][v]);
           }
         }
       }
+      ++x_offset;
+      if constexpr (Weights::kHasMin) ++x_sum;
+      if (Weights::kSize == 32 || g % 2 == 1) ++x_scale;
     }
   }
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
-    for (int p = 0; p < kPanels; ++p) {
-      store_f(out + m * t.acc_stride + p * kPanelRows, sum[m][p]);
-    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) store_f(out + m * t.acc_stride + v * kLanes, sum[m][v]);
   }
 }
 
@@ -308,18 +334,22 @@ static void group_unpack(const std::byte* packed, int64_t blocks, std::byte* unp
   for (int64_t b = 0; b < blocks; ++b, packed += Weights::kBlockBytes) {
     for (int part = 0; part < Weights::kBlock / kUnpackedBlock; ++part) {
       auto* scale = reinterpret_cast<float*>(unpacked);
-      for (int g = 0; g < kGroups; ++g) {
-        store_f(scale + g * kPanelRows, Weights::scale(packed, part * kGroups + g));
-        if constexpr (Weights::kHasMin) {
-          store_f(scale + (kGroups + g) * kPanelRows, Weights::min(packed, part * kGroups + g));
-        }
-      }
       std::byte* q = unpacked + unpacked_q_offset(Weights::kSize, Weights::kHasMin);
-      for (int i = 0; i < kUnpackedBlock / 8; ++i, q += 128) {
-        VecW w0, w1;
-        Weights::load(packed, part * (kUnpackedBlock / 8) + i, w0, w1);
-        store_w8(q, w0);
-        store_w8(q + 64, w1);
+      for (int v = 0; v < kParts; ++v) {
+        for (int g = 0; g < kGroups; ++g) {
+          store_f(scale + g * kPanelRows + v * kLanes,
+                  Weights::scale(packed, part * kGroups + g, v));
+          if constexpr (Weights::kHasMin) {
+            store_f(scale + (kGroups + g) * kPanelRows + v * kLanes,
+                    Weights::min(packed, part * kGroups + g, v));
+          }
+        }
+        for (int i = 0; i < kUnpackedBlock / 8; ++i) {
+          VecW w0, w1;
+          Weights::load(packed, part * (kUnpackedBlock / 8) + i, v, w0, w1);
+          store_w8(q + i * 128 + v * kLanes * 4, w0);
+          store_w8(q + i * 128 + 64 + v * kLanes * 4, w1);
+        }
       }
       unpacked += unpacked_block_bytes(Weights::kSize, Weights::kHasMin);
     }

@@ -9,69 +9,86 @@
 namespace lanner {
 namespace {
 
-// kStep values of k of 16 rows at p.
+static inline VecF broadcast_x_f(const std::byte* x, int index) {
+  return broadcast_f(reinterpret_cast<const float*>(x) + index);
+}
+
+// kStep values of k of one part of the 16 rows whose kBytes begin at p.
 struct PlainF32 {
   static constexpr int kStep = 1;
   static constexpr int kBytes = 64;
-  static inline void load(const std::byte* p, VecF* w) {
-    w[0] = load_f(reinterpret_cast<const float*>(p));
+  static inline void load(const std::byte* p, int part, VecF* w) {
+    w[0] = load_f(reinterpret_cast<const float*>(p) + part * kLanes);
   }
 };
 struct PlainF16 {
   static constexpr int kStep = 1;
   static constexpr int kBytes = 32;
-  static inline void load(const std::byte* p, VecF* w) { w[0] = load_fp16(p); }
+  static inline void load(const std::byte* p, int part, VecF* w) {
+    w[0] = load_fp16(p + part * kLanes * 2);
+  }
 };
 struct PlainBf16 {
   static constexpr int kStep = 2;
   static constexpr int kBytes = 64;
-  static inline void load(const std::byte* p, VecF* w) { load_bf16_pairs(p, w[0], w[1]); }
+  static inline void load(const std::byte* p, int part, VecF* w) {
+    load_bf16_pairs(p + part * kLanes * 4, w[0], w[1]);
+  }
 };
 
 template <class Weights, int kRows, int kPanels>
 static inline void plain_block(const GemmTile& t, int row, int panel) {
-  VecF acc[kRows][kPanels];
+  constexpr int kVecs = kPanels * kParts;
+  VecF acc[kRows][kVecs];
   float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
-    for (int p = 0; p < kPanels; ++p) {
-      acc[m][p] = t.first ? zero_f() : load_f(out + m * t.acc_stride + p * kPanelRows);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) {
+      acc[m][v] = t.first ? zero_f() : load_f(out + m * t.acc_stride + v * kLanes);
     }
   }
-  const std::byte* w[kPanels];
-  for (int p = 0; p < kPanels; ++p) w[p] = t.w + (panel + p) * t.panel_stride;
-  const float* x[kRows];
-  for (int m = 0; m < kRows; ++m) {
-    x[m] = reinterpret_cast<const float*>(t.x + (row + m) * t.x_stride);
-  }
-  int64_t offset = 0;
-  for (int64_t k = 0; k < t.k; k += Weights::kStep, offset += Weights::kBytes) {
+  const std::byte* w = t.w + panel * t.panel_stride;
+  const std::byte* x = t.x + row * t.x_stride;
+  for (int64_t k = 0; k < t.k; k += Weights::kStep, w += Weights::kBytes, x += 4 * Weights::kStep) {
     if constexpr (kPanels > kRows) {
       VecF xv[kRows][Weights::kStep];
+#pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m) {
-        for (int s = 0; s < Weights::kStep; ++s) xv[m][s] = broadcast_f(x[m] + k + s);
+#pragma GCC unroll 2
+        for (int s = 0; s < Weights::kStep; ++s) xv[m][s] = broadcast_x_f(x + m * t.x_stride, s);
       }
-      for (int p = 0; p < kPanels; ++p) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
         VecF wv[Weights::kStep];
-        Weights::load(w[p] + offset, wv);
+        Weights::load(w + v / kParts * t.panel_stride, v % kParts, wv);
+#pragma GCC unroll 2
         for (int s = 0; s < Weights::kStep; ++s) {
-          for (int m = 0; m < kRows; ++m) acc[m][p] = fma(xv[m][s], wv[s], acc[m][p]);
+#pragma GCC unroll 16
+          for (int m = 0; m < kRows; ++m) acc[m][v] = fma(xv[m][s], wv[s], acc[m][v]);
         }
       }
     } else {
-      VecF wv[kPanels][Weights::kStep];
-      for (int p = 0; p < kPanels; ++p) Weights::load(w[p] + offset, wv[p]);
+      VecF wv[kVecs][Weights::kStep];
+#pragma GCC unroll 16
+      for (int v = 0; v < kVecs; ++v) {
+        Weights::load(w + v / kParts * t.panel_stride, v % kParts, wv[v]);
+      }
+#pragma GCC unroll 2
       for (int s = 0; s < Weights::kStep; ++s) {
+#pragma GCC unroll 16
         for (int m = 0; m < kRows; ++m) {
-          const VecF xv = broadcast_f(x[m] + k + s);
-          for (int p = 0; p < kPanels; ++p) acc[m][p] = fma(xv, wv[p][s], acc[m][p]);
+          const VecF xv = broadcast_x_f(x + m * t.x_stride, s);
+#pragma GCC unroll 16
+          for (int v = 0; v < kVecs; ++v) acc[m][v] = fma(xv, wv[v][s], acc[m][v]);
         }
       }
     }
   }
+#pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
-    for (int p = 0; p < kPanels; ++p) {
-      store_f(out + m * t.acc_stride + p * kPanelRows, acc[m][p]);
-    }
+#pragma GCC unroll 16
+    for (int v = 0; v < kVecs; ++v) store_f(out + m * t.acc_stride + v * kLanes, acc[m][v]);
   }
 }
 
@@ -144,9 +161,14 @@ template <class Weights>
 static void plain_unpack(const std::byte* packed, int64_t blocks, std::byte* unpacked) {
   auto* out = reinterpret_cast<float*>(unpacked);
   for (int64_t b = 0; b < blocks; ++b) {
-    VecF w[Weights::kStep];
-    Weights::load(packed + b * Weights::kBytes, w);
-    for (int s = 0; s < Weights::kStep; ++s, out += kPanelRows) store_f(out, w[s]);
+    for (int part = 0; part < kParts; ++part) {
+      VecF w[Weights::kStep];
+      Weights::load(packed + b * Weights::kBytes, part, w);
+      for (int s = 0; s < Weights::kStep; ++s) {
+        store_f(out + s * kPanelRows + part * kLanes, w[s]);
+      }
+    }
+    out += Weights::kStep * kPanelRows;
   }
 }
 

@@ -10,75 +10,72 @@
 namespace lanner {
 namespace {
 
-struct VecF {
-  __m512 v;
-};
-struct VecI {
-  __m512i v;
-};
-struct VecW {  // 16 rows x 4 uint8
-  __m512i v;
-};
-struct VecX {  // 4 int8, broadcast
-  __m512i v;
-};
+// A panel is kParts registers of kLanes rows.
+constexpr int kLanes = 16;
+constexpr int kParts = 1;
 
-static inline VecF zero_f() { return {_mm512_setzero_ps()}; }
-static inline VecF load_f(const float* p) { return {_mm512_load_ps(p)}; }
-static inline void store_f(float* p, VecF a) { _mm512_store_ps(p, a.v); }
-static inline VecF broadcast_f(const float* p) { return {_mm512_set1_ps(*p)}; }
-static inline VecF fma(VecF a, VecF b, VecF c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
-static inline VecF mul(VecF a, VecF b) { return {_mm512_mul_ps(a.v, b.v)}; }
+// Plain register types: of structs around them g++ keeps copies in memory.
+using VecF = __m512;
+using VecI = __m512i;
+using VecW = __m512i;  // 16 rows x 4 uint8
+using VecX = __m512i;  // 4 int8, broadcast
+
+static inline VecF zero_f() { return _mm512_setzero_ps(); }
+static inline VecF load_f(const float* p) { return _mm512_load_ps(p); }
+static inline void store_f(float* p, VecF a) { _mm512_store_ps(p, a); }
+static inline VecF broadcast_f(const float* p) { return _mm512_set1_ps(*p); }
+static inline VecF fma(VecF a, VecF b, VecF c) { return _mm512_fmadd_ps(a, b, c); }
+static inline VecF mul(VecF a, VecF b) { return _mm512_mul_ps(a, b); }
 
 static inline VecF load_fp16(const std::byte* p) {
-  return {_mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)))};
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
 }
-// 16 x 2 bf16
+// kLanes x 2 bf16
 static inline void load_bf16_pairs(const std::byte* p, VecF& even, VecF& odd) {
   const __m512i raw = _mm512_load_si512(p);
-  even.v = _mm512_castsi512_ps(_mm512_slli_epi32(raw, 16));
-  odd.v = _mm512_castsi512_ps(_mm512_and_si512(raw, _mm512_set1_epi32(-65536)));
+  even = _mm512_castsi512_ps(_mm512_slli_epi32(raw, 16));
+  odd = _mm512_castsi512_ps(_mm512_and_si512(raw, _mm512_set1_epi32(-65536)));
 }
 static inline VecF load_int8_as_f(const std::byte* p) {
-  return {_mm512_cvtepi32_ps(
-      _mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))))};
+  return _mm512_cvtepi32_ps(
+      _mm512_cvtepi8_epi32(_mm_load_si128(reinterpret_cast<const __m128i*>(p))));
 }
 
-static inline VecI broadcast_i(const int32_t* p) { return {_mm512_set1_epi32(*p)}; }
-static inline VecI load_i(const float* p) { return {_mm512_load_si512(p)}; }
-static inline void store_i(float* p, VecI a) { _mm512_store_si512(p, a.v); }
-static inline VecF to_f(VecI a) { return {_mm512_cvtepi32_ps(a.v)}; }
+static inline VecI broadcast_i(const int32_t* p) { return _mm512_set1_epi32(*p); }
+static inline VecI load_i(const float* p) { return _mm512_load_si512(p); }
+static inline void store_i(float* p, VecI a) { _mm512_store_si512(p, a); }
+static inline VecF to_f(VecI a) { return _mm512_cvtepi32_ps(a); }
 
-static inline VecW load_w8(const std::byte* p) { return {_mm512_load_si512(p)}; }
-static inline void store_w8(std::byte* p, VecW a) { _mm512_store_si512(p, a.v); }
+static inline VecW load_w8(const std::byte* p) { return _mm512_load_si512(p); }
+static inline void store_w8(std::byte* p, VecW a) { _mm512_store_si512(p, a); }
 static inline void load_w4(const std::byte* p, VecW& low, VecW& high) {
   const __m512i raw = _mm512_load_si512(p);
   const __m512i mask = _mm512_set1_epi8(15);
-  low.v = _mm512_and_si512(raw, mask);
-  high.v = _mm512_and_si512(_mm512_srli_epi16(raw, 4), mask);
+  low = _mm512_and_si512(raw, mask);
+  high = _mm512_and_si512(_mm512_srli_epi16(raw, 4), mask);
 }
 static inline VecX broadcast_x(const int8_t* p) {
   int32_t four;
   __builtin_memcpy(&four, p, sizeof four);
-  return {_mm512_set1_epi32(four)};
+  return _mm512_set1_epi32(four);
 }
 
 // acc + the four products of each lane, exactly. Seven-bit weights cannot overflow 16 bits.
 template <bool kSevenBits>
 static inline VecI dot(VecI acc, VecW w, VecX x) {
 #if defined(__AVX512VNNI__)
-  return {_mm512_dpbusd_epi32(acc.v, w.v, x.v)};
+  return _mm512_dpbusd_epi32(acc, w, x);
 #else
   if constexpr (kSevenBits) {
-    const __m512i pairs = _mm512_maddubs_epi16(w.v, x.v);
-    return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)))};
+    const __m512i pairs = _mm512_maddubs_epi16(w, x);
+    return _mm512_add_epi32(acc, _mm512_madd_epi16(pairs, _mm512_set1_epi16(1)));
   } else {
-    const __m512i w_even = _mm512_and_si512(w.v, _mm512_set1_epi16(255));
-    const __m512i w_odd = _mm512_srli_epi16(w.v, 8);
-    const __m512i x_even = _mm512_srai_epi16(_mm512_slli_epi16(x.v, 8), 8);
-    const __m512i x_odd = _mm512_srai_epi16(x.v, 8);
-    return {_mm512_add_epi32(acc.v, _mm512_add_epi32(_mm512_madd_epi16(w_even, x_even),
-                                                     _mm512_madd_epi16(w_odd, x_odd)))};
+    const __m512i w_even = _mm512_and_si512(w, _mm512_set1_epi16(255));
+    const __m512i w_odd = _mm512_srli_epi16(w, 8);
+    const __m512i x_even = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);
+    const __m512i x_odd = _mm512_srai_epi16(x, 8);
+    return _mm512_add_epi32(acc, _mm512_add_epi32(_mm512_madd_epi16(w_even, x_even),
+                                                  _mm512_madd_epi16(w_odd, x_odd)));
   }
 #endif
 }
