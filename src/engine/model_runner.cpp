@@ -8,6 +8,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/isa.h"
 #include "base/log.h"
 #include "models/registry.h"
 

@@ -98,6 +98,10 @@ ConfigReader ConfigReader::from_file(const std::string& path) {
 }
 
 const std::string& ConfigReader::name() const { return state_->name; }
+
+std::string ConfigReader::key_path(std::string_view key) const {
+  return fmt::format("{}: '{}{}'", name(), state_->prefix, key);
+}
 const Json& ConfigReader::json() const { return state_->json; }
 
 bool ConfigReader::contains(std::string_view key) const {

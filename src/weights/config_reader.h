@@ -97,6 +97,8 @@ class ConfigReader {
 
   // The path that messages start with.
   const std::string& name() const;
+  // "path: 'rope_scaling.factor'": how a message names a key.
+  std::string key_path(std::string_view key) const;
   // The whole object; reading from it is not noticed.
   const Json& json() const;
 

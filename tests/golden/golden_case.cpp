@@ -21,7 +21,9 @@ std::vector<std::string> golden_families() {
 }
 
 GoldenCase load_golden_case(const std::string& family) {
-  GoldenCase golden{.family = family, .folder = std::string(LANNER_GOLDEN_DIR) + "/" + family};
+  GoldenCase golden;
+  golden.family = family;
+  golden.folder = std::string(LANNER_GOLDEN_DIR) + "/" + family;
   const Json json = read_json_file(golden.folder + "/golden.json");
   const auto arrays = open_safetensors_file(golden.folder + "/golden.safetensors");
   for (const Json& p : json.at("prompts")) {
