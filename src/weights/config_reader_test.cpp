@@ -315,6 +315,8 @@ TEST_F(GenerationConfigTest, RefusesValuesOutOfRangeNamingTheKey) {
   expect_error(ErrorCode::kCorruptFile, {"generation_config.json"}, [&] { read("[]"); });
   expect_error(ErrorCode::kInvalidArgument, {"eos_token_id", "320"},
                [&] { read(R"({"eos_token_id":[1,320]})", R"({"vocab_size":320})"); });
+  expect_error(ErrorCode::kInvalidArgument, {"bos_token_id", "320"},
+               [&] { read("{}", R"({"vocab_size":320,"bos_token_id":320})"); });
 }
 
 }  // namespace

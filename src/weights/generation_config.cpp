@@ -56,10 +56,12 @@ GenerationConfig read_file(const ConfigReader& file) {
 void check_ids(const ConfigReader& config, const GenerationConfig& generation) {
   const std::optional<int> vocab_size = config.optional_int("vocab_size");
   if (!vocab_size) return;
-  for (int32_t id : generation.eos_token_ids) {
-    check_argument(id < *vocab_size, "{}: 'eos_token_id' is {}, but the vocabulary has {} tokens",
-                   config.name(), id, *vocab_size);
-  }
+  const auto check = [&](const char* key, int32_t id) {
+    check_argument(id < *vocab_size, "{}: '{}' is {}, but the vocabulary has {} tokens",
+                   config.name(), key, id, *vocab_size);
+  };
+  for (int32_t id : generation.eos_token_ids) check("eos_token_id", id);
+  if (generation.bos_token_id) check("bos_token_id", *generation.bos_token_id);
 }
 
 }  // namespace

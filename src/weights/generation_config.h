@@ -29,9 +29,9 @@ struct GenerationConfig {
 };
 
 // The generation_config.json of a folder, or an empty one if there is none. Ids that it does not
-// have come from config.json; every id is held against the `vocab_size` there. Keys that ask for
-// ways to generate which Lanner lacks (beams, contrastive search) are named in a warning. Throws
-// Error(kCorruptFile), or Error(kInvalidArgument) naming the key.
+// have come from config.json; end and begin ids are held against the `vocab_size` there. Keys that
+// ask for ways to generate which Lanner lacks (beams, contrastive search) are named in a warning.
+// Throws Error(kCorruptFile), or Error(kInvalidArgument) naming the key.
 GenerationConfig read_generation_config(const std::string& folder, const ConfigReader& config);
 
 }  // namespace lanner

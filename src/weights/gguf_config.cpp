@@ -234,7 +234,9 @@ class GgufConfig {
     const GenerationConfig generation = read_gguf_generation_config(file_);
     if (generation.bos_token_id) config_["bos_token_id"] = *generation.bos_token_id;
     if (generation.pad_token_id) config_["pad_token_id"] = *generation.pad_token_id;
-    if (!generation.eos_token_ids.empty()) config_["eos_token_id"] = generation.eos_token_ids;
+    const std::vector<int32_t>& ends = generation.eos_token_ids;
+    if (ends.size() == 1) config_["eos_token_id"] = ends[0];
+    if (ends.size() > 1) config_["eos_token_id"] = ends;
   }
 
   void refuse_unknown_keys() const {
