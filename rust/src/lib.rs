@@ -6,6 +6,7 @@
 //! `lanner_text.h` is generated from there.
 
 mod byte_level;
+mod charsmap;
 mod chat_template;
 mod error;
 pub mod ffi;

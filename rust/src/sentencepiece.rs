@@ -6,11 +6,11 @@ use std::collections::HashSet;
 
 use tokenizers::models::bpe::{BPE, Vocab};
 use tokenizers::models::unigram::Unigram;
-use tokenizers::normalizers::Precompiled;
-use tokenizers::tokenizer::{AddedToken, NormalizedString, Normalizer};
+use tokenizers::tokenizer::AddedToken;
 use tokenizers::{ModelWrapper, Tokenizer};
 
-use crate::error::{TextResult, corrupt, reading};
+use crate::charsmap::Charsmap;
+use crate::error::{TextResult, corrupt, reading, unsupported};
 use crate::merges::merges_of_ranked;
 use crate::sentencepiece_proto::{ModelFile, ModelType, PieceType, SentencePiece};
 use crate::tokenizer::{Parts, Pieces, RoleIds, TextNormalizer, TextTokenizer, byte_piece};
@@ -21,37 +21,30 @@ const CHATGLM_MAX_BLANKS: usize = 80;
 
 /// The normalizer_spec of a model, and what ChatGLM-6B does before it.
 pub struct SentencePieceNormalizer {
-    charsmap: Option<Precompiled>,
+    charsmap: Option<Charsmap>,
     remove_extra_whitespaces: bool,
     add_dummy_prefix: bool,
-    whitespace_as_suffix: bool,
     escape_whitespaces: bool,
     chatglm_symbols: bool,
 }
 
 impl SentencePieceNormalizer {
-    pub fn apply(&self, text: &str) -> tokenizers::Result<String> {
+    pub fn apply(&self, text: &str) -> String {
         let mut text =
             if self.chatglm_symbols { with_chatglm_symbols(text) } else { text.to_string() };
         if let Some(charsmap) = &self.charsmap {
-            let mut normalized = NormalizedString::from(text);
-            charsmap.normalize(&mut normalized)?;
-            text = normalized.get().to_string();
+            text = charsmap.apply(&text);
         }
         if self.remove_extra_whitespaces {
             text = text.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
         }
         if self.add_dummy_prefix && !text.is_empty() {
-            if self.whitespace_as_suffix {
-                text.push(' ');
-            } else {
-                text.insert(0, ' ');
-            }
+            text.insert(0, ' ');
         }
         if self.escape_whitespaces {
             text = text.replace(' ', "\u{2581}");
         }
-        Ok(text)
+        text
     }
 }
 
@@ -99,13 +92,14 @@ pub struct ScoredVocabulary {
 
 impl ScoredVocabulary {
     pub fn from_model_file(name: &str, file: ModelFile, chatglm_symbols: bool) -> TextResult<Self> {
-        let charsmap = if file.charsmap.is_empty() {
-            None
-        } else {
-            let bytes = &file.charsmap;
-            Some(reading(name, || {
-                Precompiled::from(bytes).map_err(|error| format!("precompiled_charsmap: {error:?}"))
-            })?)
+        if file.whitespace_as_suffix {
+            return Err(unsupported(format!(
+                "{name}: treat_whitespace_as_suffix is not supported"
+            )));
+        }
+        let charsmap = match file.charsmap.as_slice() {
+            [] => None,
+            bytes => Some(Charsmap::parse(name, bytes)?),
         };
         let unk_id =
             u32::try_from(file.unk_id).ok().filter(|id| (*id as usize) < file.pieces.len());
@@ -118,7 +112,6 @@ impl ScoredVocabulary {
                 charsmap,
                 remove_extra_whitespaces: file.remove_extra_whitespaces,
                 add_dummy_prefix: file.add_dummy_prefix,
-                whitespace_as_suffix: file.whitespace_as_suffix,
                 escape_whitespaces: file.escape_whitespaces,
                 chatglm_symbols,
             },
@@ -136,7 +129,6 @@ impl ScoredVocabulary {
                 charsmap: None,
                 remove_extra_whitespaces: false,
                 add_dummy_prefix: space_prefix,
-                whitespace_as_suffix: false,
                 escape_whitespaces: true,
                 chatglm_symbols: false,
             },
@@ -181,7 +173,7 @@ impl ScoredVocabulary {
         });
         let added: Vec<AddedToken> = added.chain(later.iter().cloned()).collect();
         reading(name, || inner.add_tokens(added))?;
-        let strip_blank = self.normalizer.add_dummy_prefix && !self.normalizer.whitespace_as_suffix;
+        let strip_blank = self.normalizer.add_dummy_prefix;
         let pieces = Pieces::SentencePiece {
             bytes: self.byte_fallback,
             strip_blank,

@@ -82,7 +82,7 @@ impl Normalizer for Normalizing<'_> {
         match (&self.0.normalizer, self.0.inner.get_normalizer()) {
             (TextNormalizer::SentencePiece(normalizer), _) => {
                 // Nothing here uses offsets into the original text.
-                *text = NormalizedString::from(normalizer.apply(text.get())?);
+                *text = NormalizedString::from(normalizer.apply(text.get()));
                 Ok(())
             }
             (TextNormalizer::Own, Some(normalizer)) => normalizer.normalize(text),
