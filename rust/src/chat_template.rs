@@ -16,12 +16,12 @@ use crate::tokenizer_config::{TokenizerConfig, read_file};
 
 /// Work of one rendering: an instruction costs one, and so do 64 bytes of data. Bounds the time (about
 /// a second) and the memory; a conversation of a megabyte takes a hundredth of it.
-const FUEL: u64 = 4_000_000;
+const FUEL: u64 = 2_000_000;
 const MAX_OUTPUT_BYTES: usize = 16 << 20;
 const MAX_RECURSION: usize = 100;
-/// Rendering runs on a stack of its own: values nested as deeply as the fuel allows are freed level
-/// by level.
-const STACK_BYTES: usize = 512 << 20;
+/// Rendering runs on a stack of its own, twice as large as it takes to free, level by level, the most
+/// deeply nested value that the fuel can make.
+const STACK_BYTES: usize = 256 << 20;
 
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -424,8 +424,13 @@ mod tests {
 
     #[test]
     fn deeply_nested_values_are_freed_without_harm() {
-        let source = "{% set ns = namespace(s=[]) %}{% for k in range(10) %}{% for i in range(50000) %}{% set ns.s = [ns.s] %}{% endfor %}{% endfor %}";
-        let _ = render(source);
+        for (open, close) in [("[", "]"), ("{'a': ", "}"), ("[0, ", "]"), ("(", ",)")] {
+            let nested = format!("{}ns.s{}", open.repeat(20), close.repeat(20));
+            let source = format!(
+                "{{% set ns = namespace(s=[]) %}}{{% for k in range(10) %}}{{% for i in range(50000) %}}{{% set ns.s = {nested} %}}{{% endfor %}}{{% endfor %}}"
+            );
+            assert!(render(&source).is_err());
+        }
         let nested = format!("{}1{}", "[".repeat(5000), "]".repeat(5000));
         assert!(render(&format!("{{{{ {nested} }}}}")).is_err());
     }
