@@ -28,7 +28,28 @@ set(cargo_environment ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${LANNER_CARGO_TA
 set(cargo_arguments --release --locked --manifest-path ${LANNER_RUST_DIR}/Cargo.toml)
 
 set(rust_library ${LANNER_CARGO_TARGET_DIR}/release/liblanner_text.a)
-file(GLOB rust_sources CONFIGURE_DEPENDS ${LANNER_RUST_DIR}/src/*.rs)
+set(rust_sources
+    byte_level.rs
+    charsmap.rs
+    chat_template.rs
+    error.rs
+    ffi.rs
+    ffi_chat_template.rs
+    ffi_tokenizer.rs
+    gguf_vocabulary.rs
+    lib.rs
+    merges.rs
+    python_json.rs
+    sentencepiece.rs
+    sentencepiece_proto.rs
+    split_patterns.rs
+    stream_decoder.rs
+    tiktoken.rs
+    tokenizer.rs
+    tokenizer_config.rs
+    tokenizer_folder.rs
+    vocab_json.rs)
+list(TRANSFORM rust_sources PREPEND ${LANNER_RUST_DIR}/src/)
 add_custom_command(
   OUTPUT ${rust_library}
   COMMAND ${cargo_environment} ${LANNER_CARGO} build --lib ${cargo_arguments}

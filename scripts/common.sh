@@ -1,5 +1,5 @@
-# shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Sourced by the scripts beside it: messages, stages, root rights, the Rust toolchain.
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -12,13 +12,13 @@ namespace lanner {
 // One sequence's part in a step; the numbers are ranges of SchedulerOutput's vectors.
 struct ScheduledSequence {
   SequenceId id = 0;
-  int32_t token_begin = 0;     // of `tokens` and `slots`
-  int32_t num_tokens = 0;      // computed in this step; at least 1
-  int32_t start_position = 0;  // position of the first of them = tokens already in the cache
+  int32_t token_begin = 0;      // of `tokens` and `slots`
+  int32_t num_tokens = 0;       // computed in this step; at least 1
+  int32_t start_position = 0;   // position of the first of them = tokens already in the cache
   int32_t sequence_length = 0;  // all its tokens so far, prompt and output: RoPE may depend on it
-  int32_t block_begin = 0;     // of `blocks`
-  int32_t num_blocks = 0;      // enough for the tokens up to the last one of this step
-  bool sample = false;         // the next token is sampled from the logits of the last one
+  int32_t block_begin = 0;      // of `blocks`
+  int32_t num_blocks = 0;       // enough for the tokens up to the last one of this step
+  bool sample = false;          // the next token is sampled from the logits of the last one
 };
 
 // The decision about one step as plain data: all that a ModelRunner of any rank needs. Decoding

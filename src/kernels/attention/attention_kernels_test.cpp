@@ -8,7 +8,7 @@
 #include "base/testing/random.h"
 #include "base/testing/tolerance.h"
 #include "kernels/attention/kernels.h"
-#include "kernels/attention/testing.h"
+#include "kernels/attention/testing/cases.h"
 
 namespace lanner {
 namespace {

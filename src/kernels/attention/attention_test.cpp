@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/testing/tolerance.h"
 #include "kernels/attention/plan.h"
-#include "kernels/attention/testing.h"
+#include "kernels/attention/testing/cases.h"
 
 namespace lanner {
 namespace {
