@@ -96,6 +96,14 @@ void pin_to(int cpu) {
   }
 }
 
+// Whether the threads can all run at once. Pinned ones are counted by their own CPUs: the caller's
+// affinity mask says nothing of them once it is pinned itself.
+bool has_one_each(std::vector<int> cpus) {
+  if (std::ranges::find(cpus, -1) != cpus.end()) return cpus.size() <= affinity_mask().size();
+  std::ranges::sort(cpus);
+  return std::ranges::adjacent_find(cpus) == cpus.end();
+}
+
 // Where a thread of the pool was last seen.
 struct alignas(64) LastCpu {
   std::atomic<int> cpu{-1};
@@ -112,7 +120,7 @@ struct ThreadPool::Impl {
 
   explicit Impl(const std::vector<int>& cpus)
       : num_threads(static_cast<int>(cpus.size())),
-        has_cpu_for_each(cpus.size() <= affinity_mask().size()),
+        has_cpu_for_each(has_one_each(cpus)),
         last_cpus(cpus.size()) {
     workers.reserve(cpus.size() - 1);
     try {
