@@ -243,7 +243,7 @@ struct GemmCall {
           } else if (k + plan.k_step < s.k_padded) {
             tile.next = w + panels.begin * s.panel_bytes + blocks * s.layout.block_bytes;
           }
-          tile.next_stride = s.panel_bytes;
+          tile.next_stride = tile.next != nullptr ? s.panel_bytes : 0;
           tile.next_bytes = blocks * s.layout.block_bytes;
         }
         plan.path->tile(tile);
