@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <cpuid.h>
 #include <unistd.h>
 
 #include "base/checked.h"
@@ -160,7 +161,8 @@ SegmentPlan plan_segment(const GemmSegment& s, const GemmPath& path, int64_t row
       std::min(round_up(s.k_padded, layout.k_block), std::max(fitting / unit * unit, unit));
   // A quarter of the second level for the rows of x, a quarter for the sums.
   const int64_t x_bytes = path.x == GemmX::kF32 ? 4 : path.x == GemmX::kBf16 ? 2 : 1;
-  plan.row_step = std::clamp<int64_t>(cache.l2 / 4 / (plan.k_step * x_bytes) / 24 * 24, 24, 480);
+  plan.row_step = std::clamp<int64_t>(cache.l2 / 4 / (plan.k_step * x_bytes), 24, 512);
+  plan.row_step = round_up(ceil_div(rows, ceil_div(rows, plan.row_step)), 24);
   plan.row_step = std::min(plan.row_step, rows);
   const int64_t panels = cache.l2 / 4 / (plan.row_step * kPanelRows * 4);
   plan.panel_step = std::clamp<int64_t>(panels / path.panels, 1, 64) * path.panels;
@@ -233,6 +235,17 @@ struct GemmCall {
           tile.w = unpacked;
         }
         tile.acc = acc + (p - panels.begin) * kPanelRows;
+        // The next tile of this step of k, or the first of the next.
+        tile.next = nullptr;
+        if (plan.path->panels > 0) {
+          if (p + plan.tile_panels < panels.end) {
+            tile.next = w + (p + plan.tile_panels) * s.panel_bytes;
+          } else if (k + plan.k_step < s.k_padded) {
+            tile.next = w + panels.begin * s.panel_bytes + blocks * s.layout.block_bytes;
+          }
+          tile.next_stride = tile.next != nullptr ? s.panel_bytes : 0;
+          tile.next_bytes = blocks * s.layout.block_bytes;
+        }
         plan.path->tile(tile);
       }
     }
@@ -257,6 +270,14 @@ ThreadGrid plan_threads(const PackedWeight::Impl& w, int64_t rows, int num_threa
   return grid;
 }
 
+// AMD's cores double their rate with vdpbf16ps. Intel's do not: one takes as long as the two or
+// four fused multiply-adds of fp32 it stands for, and those need no rounding of x.
+bool bf16_is_faster_than_fp32() {
+  unsigned largest_leaf = 0, ebx = 0, ecx = 0, edx = 0;
+  __get_cpuid(0, &largest_leaf, &ebx, &ecx, &edx);
+  return ebx == signature_AMD_ebx;
+}
+
 void check_shapes(const Tensor& x, const PackedWeight& w, const Tensor& y) {
   check_argument(x.dtype() == DType::kF32 && y.dtype() == DType::kF32,
                  "[gemm] x is {} and y is {}, expected fp32", x.dtype(), y.dtype());
@@ -267,6 +288,13 @@ void check_shapes(const Tensor& x, const PackedWeight& w, const Tensor& y) {
 }
 
 }  // namespace
+
+Isa gemm_isa() {
+  constexpr Isa kAllButBf16{Isa::kAvx2,       Isa::kAvxVnni, Isa::kAvx512,  Isa::kAvx512Vnni,
+                            Isa::kAvx512Fp16, Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
+  const Isa isa = cpu_isa();
+  return bf16_is_faster_than_fp32() ? isa : isa & kAllButBf16;
+}
 
 std::span<const GemmKernelTable* const> gemm_kernel_tables() {
   static constexpr const GemmKernelTable* kTables[] = {

@@ -14,10 +14,14 @@
 
 namespace lanner {
 
+// cpu_isa() without the features whose kernels are slower than those they would replace: bf16 on
+// CPUs that multiply it no faster than fp32.
+Isa gemm_isa();
+
 struct GemmPackOptions {
   // Type to hold the weights in; unset: as they come.
   std::optional<DType> dtype;
-  Isa isa = cpu_isa();
+  Isa isa = gemm_isa();
 };
 
 // A weight matrix [n, k] packed once at load for the kernels of one group, in the order they read

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // y[m, 4096] = x[m, 4096] * w^T for each type of weight, on all CPUs of the affinity mask. So many
-// weights take turns that they fit no cache. Every figure stands beside the machine's limit, measured
-// just before it: `of_read` is the share of the read bandwidth (the limit of few rows), `of_peak` that
-// of the arithmetic the kernel uses (the limit of many).
-#include <benchmark/benchmark.h>
-#include <fmt/format.h>
-#include <immintrin.h>
-#include <sched.h>
-
+// weights take turns that they fit no cache. Every figure stands beside the machine's limit,
+// measured just before it: `of_read` is the share of the read bandwidth (the limit of few rows),
+// `of_peak` that of the arithmetic the kernel uses (the limit of many).
 #include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <vector>
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <immintrin.h>
+#include <sched.h>
 
 #include "base/testing/random.h"
 #include "kernels/convert/convert.h"
@@ -22,7 +22,7 @@ namespace lanner {
 namespace {
 
 constexpr int64_t kSize = 4096;  // n and k
-constexpr int64_t kBytesBeyondCaches = int64_t{640} << 20;
+constexpr int64_t kBytesBeyondCaches = int64_t{512} << 20;
 
 std::vector<int> affine_cpus() {
   cpu_set_t set;
@@ -56,19 +56,18 @@ double median_seconds(int repeats, Function function) {
 }
 
 // Twelve independent chains of one instruction.
-#define LANNER_PEAK_LOOP(register_type, instruction)                                        \
-  register_type r[12];                                                                      \
-  std::memset(&r, 0, sizeof r);                                                             \
-  for (int64_t i = 0; i < count; ++i) {                                                     \
-    __asm__ volatile(instruction " %0, %0, %0\n" instruction " %1, %1, %1\n" instruction    \
-                                 " %2, %2, %2\n" instruction " %3, %3, %3\n" instruction    \
-                                 " %4, %4, %4\n" instruction " %5, %5, %5\n" instruction    \
-                                 " %6, %6, %6\n" instruction " %7, %7, %7\n" instruction    \
-                                 " %8, %8, %8\n" instruction " %9, %9, %9\n" instruction    \
-                                 " %10, %10, %10\n" instruction " %11, %11, %11\n"          \
-                     : "+v"(r[0]), "+v"(r[1]), "+v"(r[2]), "+v"(r[3]), "+v"(r[4]),          \
-                       "+v"(r[5]), "+v"(r[6]), "+v"(r[7]), "+v"(r[8]), "+v"(r[9]),          \
-                       "+v"(r[10]), "+v"(r[11]));                                           \
+#define LANNER_PEAK_LOOP(register_type, instruction)                                              \
+  register_type r[12];                                                                            \
+  std::memset(&r, 0, sizeof r);                                                                   \
+  for (int64_t i = 0; i < count; ++i) {                                                           \
+    __asm__ volatile(instruction " %0, %0, %0\n" instruction " %1, %1, %1\n" instruction          \
+                                 " %2, %2, %2\n" instruction " %3, %3, %3\n" instruction          \
+                                 " %4, %4, %4\n" instruction " %5, %5, %5\n" instruction          \
+                                 " %6, %6, %6\n" instruction " %7, %7, %7\n" instruction          \
+                                 " %8, %8, %8\n" instruction " %9, %9, %9\n" instruction          \
+                                 " %10, %10, %10\n" instruction " %11, %11, %11\n"                \
+                     : "+v"(r[0]), "+v"(r[1]), "+v"(r[2]), "+v"(r[3]), "+v"(r[4]), "+v"(r[5]),    \
+                       "+v"(r[6]), "+v"(r[7]), "+v"(r[8]), "+v"(r[9]), "+v"(r[10]), "+v"(r[11])); \
   }
 
 // With AT&T operands all alike, source and destination order does not matter.
@@ -107,7 +106,9 @@ double peak_operations(Arithmetic arithmetic) {
       if (isa.has(Isa::kAvx2)) peak = {fma_avx2, 16};
       if (isa.has(Isa::kAvx512)) peak = {fma_avx512, 32};
       break;
-    case Arithmetic::kBf16: peak = {dot_avx512_bf16, 64}; break;
+    case Arithmetic::kBf16:
+      peak = {dot_avx512_bf16, 64};
+      break;
     case Arithmetic::kInt8:
       if (isa.has(Isa::kAvx2)) peak = {dot_avx2, 64};
       if (isa.has(Isa::kAvxVnni)) peak = {dot_avx_vnni, 64};
@@ -116,8 +117,7 @@ double peak_operations(Arithmetic arithmetic) {
   }
   if (peak.loop == nullptr) return 0.0;
   constexpr int64_t kCount = 2000000;
-  const double time =
-      median_seconds(5, [&] { pool().run([&](int) { peak.loop(kCount); }); });
+  const double time = median_seconds(5, [&] { pool().run([&](int) { peak.loop(kCount); }); });
   return 12.0 * kCount * peak.operations * pool().size() / time;
 }
 
@@ -138,8 +138,8 @@ double read_bandwidth() {
       for (int64_t i = 0; i < stream; i += 64) {
         for (int s = 0; s < 8; ++s) {
           // One word a line: what is measured is the memory, not the loads.
-          sum = _mm_or_si128(
-              sum, _mm_load_si128(reinterpret_cast<const __m128i*>(p + s * stream + i)));
+          sum = _mm_or_si128(sum,
+                             _mm_load_si128(reinterpret_cast<const __m128i*>(p + s * stream + i)));
         }
       }
       benchmark::DoNotOptimize(sum);
@@ -160,23 +160,30 @@ struct BenchType {
   std::optional<DType> packed;
 };
 
+// Enough of one type to fit no cache; kept while the row counts of that type are measured.
+const std::vector<PackedWeight>& packed_weights(const BenchType& type) {
+  static std::vector<PackedWeight> weights;
+  static BenchType packed_type{};
+  if (weights.empty() || packed_type.source != type.source || packed_type.packed != type.packed) {
+    weights.clear();
+    packed_type = type;
+    const std::vector<std::byte> bytes = random_blocks(type.source);
+    const Tensor part(const_cast<std::byte*>(bytes.data()), type.source, {kSize, kSize});
+    for (int64_t total = 0; total < kBytesBeyondCaches; total += weights.back().bytes()) {
+      weights.push_back(PackedWeight::pack({&part, 1}, {type.packed}, pool()));
+    }
+  }
+  return weights;
+}
+
 void run(benchmark::State& state, BenchType type) {
   const int64_t m = state.range(0);
-  const std::vector<std::byte> bytes = random_blocks(type.source);
-  const Tensor part(const_cast<std::byte*>(bytes.data()), type.source, {kSize, kSize});
-  std::vector<PackedWeight> weights;
-  int64_t total = 0;
-  const int64_t wanted = m <= 16 ? kBytesBeyondCaches : 1;
-  while (total < wanted) {
-    weights.push_back(PackedWeight::pack({&part, 1}, {type.packed}, pool()));
-    total += weights.back().bytes();
-  }
+  const std::vector<PackedWeight>& weights = packed_weights(type);
   std::vector<float> x = random_normal(m * kSize, 1), y(static_cast<size_t>(m * kSize));
   const Tensor x_tensor(x.data(), DType::kF32, {m, kSize});
   const Tensor y_tensor(y.data(), DType::kF32, {m, kSize});
   Workspace workspace;
-  const GemmX form =
-      gemm_path(*weights[0].impl().segments[0].kernel, m).x;
+  const GemmX form = gemm_path(*weights[0].impl().segments[0].kernel, m).x;
   const double read = read_bandwidth();
   const double peak = peak_operations(form == GemmX::kF32    ? Arithmetic::kF32
                                       : form == GemmX::kBf16 ? Arithmetic::kBf16
@@ -184,12 +191,12 @@ void run(benchmark::State& state, BenchType type) {
   size_t next = 0;
   std::vector<double> times;
   for (auto _ : state) {
-    times.push_back(seconds([&] {
-      gemm(x_tensor, weights[next], {}, y_tensor, workspace, pool());
-    }));
+    times.push_back(
+        seconds([&] { gemm(x_tensor, weights[next], {}, y_tensor, workspace, pool()); }));
     next = (next + 1) % weights.size();
   }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2), times.end());
+  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2),
+                   times.end());
   const double time = times[times.size() / 2];
   const double packed_bytes = static_cast<double>(weights[0].bytes());
   const double operations = 2.0 * static_cast<double>(m * kSize * kSize);
@@ -212,12 +219,11 @@ const bool registered = [] {
       {DType::kQ5K, {}},  {DType::kQ6K, {}},
   };
   for (const BenchType& type : types) {
-    const std::string name =
-        fmt::format("gemm/{}", dtype_name(type.packed.value_or(type.source)));
+    const std::string name = fmt::format("gemm/{}", dtype_name(type.packed.value_or(type.source)));
     auto* bench = benchmark::RegisterBenchmark(
         name.c_str(), [type](benchmark::State& state) { run(state, type); });
     bench->ArgName("m")->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(512);
-    bench->UseRealTime()->Unit(benchmark::kMicrosecond)->MinTime(0.3);
+    bench->UseRealTime()->Unit(benchmark::kMicrosecond)->MinTime(0.2);
   }
   return true;
 }();

@@ -4,6 +4,7 @@
 // that every path of every ISA here gives the same bits.
 #pragma once
 
+#include "kernels/gemm/fetch.h"
 #include "kernels/gemm/kernels.h"
 
 namespace lanner {
@@ -19,19 +20,22 @@ static inline void int8_block(const GemmTile& t, int row, int panel) {
   for (int m = 0; m < kRows; ++m) {
 #pragma GCC unroll 16
     for (int v = 0; v < kVecs; ++v) {
-      acc[m][v] = t.first ? broadcast_i(t.x_offset + row + m)
-                          : load_i(out + m * t.acc_stride + v * kLanes);
+      acc[m][v] =
+          t.first ? broadcast_i(t.x_offset + row + m) : load_i(out + m * t.acc_stride + v * kLanes);
     }
   }
   const std::byte* w = t.w + panel * t.panel_stride;
   const auto* x = reinterpret_cast<const int8_t*>(t.x + row * t.x_stride);
+  FetchNext fetch(t, row, panel, kPanels);
   for (int64_t k = 0; k < t.k; k += 4, w += 4 * kPanelRows, x += 4) {
+    if (k % 64 == 0) fetch.advance(64);
     if constexpr (kPanels > kRows) {
       VecX xv[kRows];
 #pragma GCC unroll 16
       for (int m = 0; m < kRows; ++m) xv[m] = broadcast_x(x + m * t.x_stride);
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) {
+        if (v % kParts == 0) prefetch(w + v / kParts * t.panel_stride + kStreamAhead);
         const VecW wv = load_w8(w + v / kParts * t.panel_stride + v % kParts * kLanes * 4);
 #pragma GCC unroll 16
         for (int m = 0; m < kRows; ++m) acc[m][v] = dot<false>(acc[m][v], wv, xv[m]);
@@ -58,7 +62,7 @@ static inline void int8_block(const GemmTile& t, int row, int panel) {
 }
 
 // A group's packed weights.
-template <GemmGroup kGroup>
+template <GemmGroup kGroup, bool kStream = true>
 struct PackedGroup {
   static constexpr GemmLayout kLayout = gemm_layout(kGroup);
   static constexpr int kSize = kLayout.group;
@@ -79,15 +83,20 @@ struct PackedGroup {
     if constexpr (kLayout.two_level) return two_level(block, 32, kLayout.min_offset, g, part);
     return load_fp16(block + kLayout.min_offset + (g * kPanelRows + part * kLanes) * 2);
   }
-  // The values 8 * i .. 8 * i + 7.
-  static inline void load(const std::byte* block, int i, int part, VecW& w0, VecW& w1) {
-    if constexpr (kLayout.bits == 4) {
-      load_w4(block + kLayout.q_offset + i * 64 + part * kLanes * 4, w0, w1);
-    } else {
-      w0 = load_w8(block + kLayout.q_offset + i * 128 + part * kLanes * 4);
-      w1 = load_w8(block + kLayout.q_offset + i * 128 + 64 + part * kLanes * 4);
+  // The values 4 * quad .. 4 * quad + 3.
+  static inline VecW load(const std::byte* block, int quad, int part) {
+    const std::byte* q = block + kLayout.q_offset + part * kLanes * 4;
+    if constexpr (kLayout.bits == 4) return load_w4(q + quad / 2 * 64, quad % 2);
+    return load_w8(q + quad * 64);
+  }
+  // Fetches, well ahead, the line that this quad is the first of.
+  static inline void fetch(const std::byte* block, int quad) {
+    if (!kStream) return;
+    if (kLayout.bits == 8 || quad % 2 == 0) {
+      prefetch(block + kStreamAhead + quad * 8 * kLayout.bits);
     }
   }
+  static constexpr bool kFetch = kStream;
 };
 
 // The same unpacked.
@@ -105,11 +114,11 @@ struct UnpackedGroup {
   static inline VecF min(const std::byte* block, int g, int part) {
     return scale(block + unpacked_min_offset(kSize), g, part);
   }
-  static inline void load(const std::byte* block, int i, int part, VecW& w0, VecW& w1) {
-    const std::byte* q = block + unpacked_q_offset(kSize, kHasMin) + i * 128 + part * kLanes * 4;
-    w0 = load_w8(q);
-    w1 = load_w8(q + 64);
+  static inline VecW load(const std::byte* block, int quad, int part) {
+    return load_w8(block + unpacked_q_offset(kSize, kHasMin) + quad * 64 + part * kLanes * 4);
   }
+  static inline void fetch(const std::byte*, int) {}
+  static constexpr bool kFetch = false;
 };
 
 template <class Weights, int kRows, int kPanels>
@@ -130,7 +139,9 @@ static inline void group_block(const GemmTile& t, int row, int panel) {
   const float* x_scale = t.x_scale + row * t.x_scale_stride;
   const int32_t* x_offset = t.x_offset + row * t.x_sum_stride;
   const float* x_sum = Weights::kHasMin ? t.x_sum + row * t.x_sum_stride : nullptr;
+  FetchNext fetch(t, row, panel, kPanels);
   for (int64_t k = 0; k < t.k; k += Weights::kBlock, w += Weights::kBlockBytes) {
+    if constexpr (!Weights::kFetch) fetch.advance(Weights::kBlock);
 #pragma GCC unroll 1
     for (int g = 0; g < kGroups; ++g) {
       VecI acc[kRows][kVecs];
@@ -139,46 +150,37 @@ static inline void group_block(const GemmTile& t, int row, int panel) {
 #pragma GCC unroll 16
         for (int v = 0; v < kVecs; ++v) acc[m][v] = broadcast_i(x_offset + m * t.x_sum_stride);
       }
-#pragma GCC unroll 4
-      for (int i = 0; i < Weights::kSize / 8; ++i, x += 8) {
-        const int index = g * (Weights::kSize / 8) + i;
+#pragma GCC unroll 8
+      for (int i = 0; i < Weights::kSize / 4; ++i, x += 4) {
+        const int quad = g * (Weights::kSize / 4) + i;
         if constexpr (kPanels > kRows) {
-          VecX x0[kRows], x1[kRows];
+          VecX xv[kRows];
 #pragma GCC unroll 16
-          for (int m = 0; m < kRows; ++m) {
-            x0[m] = broadcast_x(x + m * t.x_stride);
-            x1[m] = broadcast_x(x + m * t.x_stride + 4);
-          }
+          for (int m = 0; m < kRows; ++m) xv[m] = broadcast_x(x + m * t.x_stride);
 #pragma GCC unroll 16
           for (int v = 0; v < kVecs; ++v) {
-            VecW w0, w1;
-            Weights::load(w + v / kParts * t.panel_stride, index, v % kParts, w0, w1);
+            const std::byte* block = w + v / kParts * t.panel_stride;
+            if (v % kParts == 0) Weights::fetch(block, quad);
+            const VecW wv = Weights::load(block, quad, v % kParts);
 #pragma GCC unroll 16
             for (int m = 0; m < kRows; ++m) {
-              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w0, x0[m]);
-              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w1, x1[m]);
+              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], wv, xv[m]);
             }
           }
         } else {
-          VecW w0[kVecs], w1[kVecs];
+          VecW wv[kVecs];
 #pragma GCC unroll 16
           for (int v = 0; v < kVecs; ++v) {
-            Weights::load(w + v / kParts * t.panel_stride, index, v % kParts, w0[v], w1[v]);
+            const std::byte* block = w + v / kParts * t.panel_stride;
+            if (v % kParts == 0) Weights::fetch(block, quad);
+            wv[v] = Weights::load(block, quad, v % kParts);
           }
 #pragma GCC unroll 16
           for (int m = 0; m < kRows; ++m) {
-            const VecX x0 = broadcast_x(x + m * t.x_stride);
+            const VecX xv = broadcast_x(x + m * t.x_stride);
 #pragma GCC unroll 16
             for (int v = 0; v < kVecs; ++v) {
-              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w0[v], x0);
-            }
-          }
-#pragma GCC unroll 16
-          for (int m = 0; m < kRows; ++m) {
-            const VecX x1 = broadcast_x(x + m * t.x_stride + 4);
-#pragma GCC unroll 16
-            for (int v = 0; v < kVecs; ++v) {
-              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], w1[v], x1);
+              acc[m][v] = dot<Weights::kSevenBits>(acc[m][v], wv[v], xv);
             }
           }
         }
@@ -313,15 +315,7 @@ static void group_tile(const GemmTile& t) {
         group_panels<Weights, 3, kGroupTilePanels>(t, row);
         break;
       default:
-        if constexpr (kGroupTileRows == 6) {
-          if (rows == 4) {
-            group_panels<Weights, 4, kGroupTilePanels>(t, row);
-          } else if (rows == 5) {
-            group_panels<Weights, 5, kGroupTilePanels>(t, row);
-          } else {
-            group_panels<Weights, 6, kGroupTilePanels>(t, row);
-          }
-        }
+        if constexpr (kGroupTileRows == 4) group_panels<Weights, 4, kGroupTilePanels>(t, row);
     }
     row += rows;
   }
@@ -344,11 +338,9 @@ static void group_unpack(const std::byte* packed, int64_t blocks, std::byte* unp
                     Weights::min(packed, part * kGroups + g, v));
           }
         }
-        for (int i = 0; i < kUnpackedBlock / 8; ++i) {
-          VecW w0, w1;
-          Weights::load(packed, part * (kUnpackedBlock / 8) + i, v, w0, w1);
-          store_w8(q + i * 128 + v * kLanes * 4, w0);
-          store_w8(q + i * 128 + 64 + v * kLanes * 4, w1);
+        for (int quad = 0; quad < kUnpackedBlock / 4; ++quad) {
+          store_w8(q + quad * 64 + v * kLanes * 4,
+                   Weights::load(packed, part * (kUnpackedBlock / 4) + quad, v));
         }
       }
       unpacked += unpacked_block_bytes(Weights::kSize, Weights::kHasMin);
@@ -356,23 +348,33 @@ static void group_unpack(const std::byte* packed, int64_t blocks, std::byte* unp
   }
 }
 
-// The kernel of a grouped layout.
+// How a grouped layout meets many rows. Bytes with ready scales are as good as unpacked.
+template <GemmGroup kGroup>
+constexpr GemmPath group_path() {
+  using Packed = PackedGroup<kGroup, false>;
+  if constexpr (Packed::kLayout.bits == 8 && !Packed::kLayout.two_level) {
+    return {kAllRows, GemmX::kInt8Group, group_tile<Packed>, nullptr, 0, kGroupTilePanels};
+  } else {
+    using Unpacked = UnpackedGroup<Packed::kSize, Packed::kHasMin, Packed::kSevenBits>;
+    return {kAllRows,
+            GemmX::kInt8Group,
+            group_tile<Unpacked>,
+            group_unpack<kGroup>,
+            Packed::kBlock / kUnpackedBlock * Unpacked::kBlockBytes,
+            kGroupTilePanels};
+  }
+}
+
 template <GemmGroup kGroup>
 constexpr GemmKernel group_kernel(const char* name, Isa needs) {
-  using Weights = PackedGroup<kGroup>;
-  return {
-      name,
-      kGroup,
-      needs,
-      &kActivations,
-      finish,
-      {{kWideRows, GemmX::kInt8Group, group_wide<kGroup>, nullptr, 0, 0},
-       {kAllRows, GemmX::kInt8Group,
-        group_tile<UnpackedGroup<Weights::kSize, Weights::kHasMin, Weights::kSevenBits>>,
-        group_unpack<kGroup>,
-        Weights::kBlock / kUnpackedBlock * unpacked_block_bytes(Weights::kSize, Weights::kHasMin),
-        kGroupTilePanels},
-       {}}};
+  return {name,
+          kGroup,
+          needs,
+          &kActivations,
+          finish,
+          {{kWideRows, GemmX::kInt8Group, group_wide<kGroup>, nullptr, 0, 0},
+           group_path<kGroup>(),
+           {}}};
 }
 
 constexpr GemmKernel int8_kernel(const char* name, Isa needs) {

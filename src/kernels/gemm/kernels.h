@@ -36,6 +36,10 @@ struct GemmTile {
   int rows;
   int panels;
   bool first;  // acc holds nothing yet
+  // Packed weights that will be wanted after this tile, to be fetched meanwhile; or null.
+  const std::byte* next;
+  int64_t next_stride;  // bytes between its panels
+  int64_t next_bytes;   // of each panel
 };
 using GemmTileFn = void (*)(const GemmTile& tile);
 

@@ -72,6 +72,9 @@ class PanelPacker {
   PanelPacker(const Tensor& part, DType target, const GemmSegment& segment, Isa isa)
       : part_(part), target_(target), segment_(segment), k_(part.size(1)) {
     const DType source = part.dtype();
+    if (target_ == DType::kI8) {
+      int8_ = Buffer(static_cast<size_t>(segment_.k_padded * kPanelRows));
+    }
     if (source == target_) return;
     if (source != DType::kF32) {
       to_fp32_ = select_convert(source, DType::kF32, isa);
@@ -99,17 +102,12 @@ class PanelPacker {
       default:
         break;
     }
+    if (target_ == DType::kI8) return pack_int8(rows, num_rows, row_begin, out);
     for (int r = 0; r < num_rows; ++r) {
-      const auto* values = reinterpret_cast<const float*>(rows[r]);
       if (target_ == DType::kI4) {
-        quantize_int4_row(values, k_, r, out);
-      } else if (target_ != DType::kI8) {
-        repack_block_row(target_, rows[r], k_, r, out);
-      } else if (part_.dtype() == DType::kI8) {
-        repack_int8_row(reinterpret_cast<const int8_t*>(rows[r]), k_, r, out);
-        segment_.scale[row_begin + r] = 1.0f;
+        quantize_int4_row(reinterpret_cast<const float*>(rows[r]), k_, r, out);
       } else {
-        segment_.scale[row_begin + r] = quantize_int8_row(values, k_, r, out);
+        repack_block_row(target_, rows[r], k_, r, out);
       }
     }
   }
@@ -131,6 +129,29 @@ class PanelPacker {
     return source;
   }
 
+  // Rows of fp32, quantised as a row of activations is, or of int8 as they are.
+  void pack_int8(const std::byte* const* rows, int num_rows, int64_t row_begin, std::byte* out) {
+    const int64_t k_padded = segment_.k_padded;
+    const std::byte* quantized[kPanelRows] = {};
+    for (int r = 0; r < num_rows; ++r) {
+      auto* q = int8_.as<int8_t>() + r * k_padded;
+      float* scale = segment_.scale + row_begin + r;
+      if (part_.dtype() == DType::kI8) {
+        std::memcpy(q, rows[r], static_cast<size_t>(k_));
+        std::memset(q + k_, 0, static_cast<size_t>(k_padded - k_));
+        *scale = 1.0f;
+      } else {
+        int32_t unused_offset;
+        segment_.kernel->activations->quantize_row(reinterpret_cast<const float*>(rows[r]), k_,
+                                                   k_padded, 0, q, scale, &unused_offset);
+      }
+      for (int64_t i = 0; i < k_padded; ++i) q[i] = static_cast<int8_t>(q[i] ^ 0x80);  // + 128
+      quantized[r] = reinterpret_cast<const std::byte*>(q);
+    }
+    // Four values of a row are one word.
+    interleave<uint32_t, 1>(quantized, num_rows, k_padded / 4, out);
+  }
+
   const Tensor& part_;
   DType target_;
   const GemmSegment& segment_;
@@ -139,6 +160,7 @@ class PanelPacker {
   ConvertRowFn from_fp32_ = nullptr;
   Buffer fp32_;    // [16, k]
   Buffer narrow_;  // [16, k]
+  Buffer int8_;    // [16, k_padded]
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 // every path of one ISA family gives the same bits.
 #pragma once
 
+#include "kernels/gemm/fetch.h"
 #include "kernels/gemm/kernels.h"
 
 namespace lanner {
@@ -39,6 +40,8 @@ struct PlainBf16 {
 template <class Weights, int kRows, int kPanels>
 static inline void plain_block(const GemmTile& t, int row, int panel) {
   constexpr int kVecs = kPanels * kParts;
+  // With so little arithmetic a line as one row of fp32 the hardware keeps up.
+  constexpr bool kFetch = kRows > 1 || Weights::kBytes < 64 * Weights::kStep;
   VecF acc[kRows][kVecs];
   float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
 #pragma GCC unroll 16
@@ -50,7 +53,9 @@ static inline void plain_block(const GemmTile& t, int row, int panel) {
   }
   const std::byte* w = t.w + panel * t.panel_stride;
   const std::byte* x = t.x + row * t.x_stride;
+  FetchNext fetch(t, row, panel, kPanels);
   for (int64_t k = 0; k < t.k; k += Weights::kStep, w += Weights::kBytes, x += 4 * Weights::kStep) {
+    if (k % 16 == 0) fetch.advance(16);
     if constexpr (kPanels > kRows) {
       VecF xv[kRows][Weights::kStep];
 #pragma GCC unroll 16
@@ -60,6 +65,7 @@ static inline void plain_block(const GemmTile& t, int row, int panel) {
       }
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) {
+        if (kFetch && v % kParts == 0) prefetch(w + v / kParts * t.panel_stride + kStreamAhead);
         VecF wv[Weights::kStep];
         Weights::load(w + v / kParts * t.panel_stride, v % kParts, wv);
 #pragma GCC unroll 2

@@ -38,8 +38,21 @@ void add_fifth_bit(const uint8_t* qh, uint8_t* q) {
 }
 
 void two_bits(const uint8_t* qs, uint8_t* q) {
-  for (int i = 0; i < 256; ++i) {
-    q[i] = static_cast<uint8_t>((qs[i / 128 * 32 + i % 32] >> (2 * (i / 32 % 4))) & 3);
+  for (int half = 0; half < 2; ++half) {
+    for (int j = 0; j < 4; ++j) {
+      for (int i = 0; i < 32; ++i) {
+        q[half * 128 + j * 32 + i] = static_cast<uint8_t>((qs[half * 32 + i] >> (2 * j)) & 3);
+      }
+    }
+  }
+}
+
+// Adds bit g of bits[i] to element g * 32 + i, as bit `position`.
+void add_bits(const uint8_t* bits, int position, uint8_t* q) {
+  for (int g = 0; g < 8; ++g) {
+    for (int i = 0; i < 32; ++i) {
+      q[g * 32 + i] = static_cast<uint8_t>(q[g * 32 + i] | ((bits[i] >> g) & 1) << position);
+    }
   }
 }
 
@@ -97,9 +110,7 @@ void take_apart(const BlockQ3K& block, SourceBlock& out) {
   out.d = block_half(block.d);
   for (int g = 0; g < 16; ++g) out.scales[g] = static_cast<int8_t>(q3k_scale(block.scales, g));
   two_bits(block.qs, out.q);
-  for (int i = 0; i < 256; ++i) {
-    out.q[i] = static_cast<uint8_t>(out.q[i] | (block.hmask[i % 32] >> (i / 32) & 1) << 2);
-  }
+  add_bits(block.hmask, 2, out.q);
 }
 
 template <typename Block>
@@ -120,9 +131,7 @@ void take_apart(const BlockQ4K& block, SourceBlock& out) {
 void take_apart(const BlockQ5K& block, SourceBlock& out) {
   take_apart_q4k_scales(block, out);
   k_nibbles(block.qs, out.q);
-  for (int i = 0; i < 256; ++i) {
-    out.q[i] = static_cast<uint8_t>(out.q[i] | (block.qh[i % 32] >> (i / 32) & 1) << 4);
-  }
+  add_bits(block.qh, 4, out.q);
 }
 
 void take_apart(const BlockQ6K& block, SourceBlock& out) {
@@ -130,10 +139,13 @@ void take_apart(const BlockQ6K& block, SourceBlock& out) {
   for (int g = 0; g < 16; ++g) out.scales[g] = static_cast<int8_t>(block.scales[g]);
   uint8_t high[256];
   two_bits(block.qh, high);
-  for (int i = 0; i < 256; ++i) {
-    const int byte = block.ql[i / 128 * 64 + i % 64];
-    const int low = i / 64 % 2 == 0 ? byte & 15 : byte >> 4;
-    out.q[i] = static_cast<uint8_t>(low | high[i] << 4);
+  for (int half = 0; half < 2; ++half) {
+    uint8_t* q = out.q + half * 128;
+    const uint8_t* ql = block.ql + half * 64;
+    for (int i = 0; i < 64; ++i) {
+      q[i] = static_cast<uint8_t>((ql[i] & 15) | high[half * 128 + i] << 4);
+      q[i + 64] = static_cast<uint8_t>((ql[i] >> 4) | high[half * 128 + 64 + i] << 4);
+    }
   }
 }
 
@@ -190,12 +202,6 @@ void repack_row(const std::byte* blocks, int64_t k, int row, std::byte* panel) {
 // A NaN becomes `low`, so that it can be converted to an integer.
 float limit(float value, float low, float high) {
   return std::min(value > low ? value : low, high);
-}
-
-float largest_magnitude(const float* w, int64_t n) {
-  float largest = 0.0f;
-  for (int64_t i = 0; i < n; ++i) largest = std::max(largest, std::abs(w[i]));
-  return largest;
 }
 
 }  // namespace
@@ -271,26 +277,6 @@ void quantize_int4_row(const float* w, int64_t k, int row, std::byte* panel) {
       source.q[i] = static_cast<uint8_t>(limit(value, 0.0f, 15.0f));
     }
     store_block<GemmGroup::kI4G32>(source, 32, begin, row, panel);
-  }
-}
-
-float quantize_int8_row(const float* w, int64_t k, int row, std::byte* panel) {
-  const float largest = largest_magnitude(w, k);
-  const float inverse = largest < 1e-35f ? 0.0f : 127.0f / largest;
-  auto* values = reinterpret_cast<uint8_t*>(panel);
-  for (int64_t i = 0; i < k; ++i) {
-    const float value = limit(w[i] * inverse, -127.0f, 127.0f);
-    // Adding 1.5 * 2^23 rounds to nearest even.
-    const float rounded = (value + 12582912.0f) - 12582912.0f;
-    values[i / 4 * 64 + row * 4 + i % 4] = static_cast<uint8_t>(static_cast<int>(rounded) + 128);
-  }
-  return largest / 127.0f;
-}
-
-void repack_int8_row(const int8_t* w, int64_t k, int row, std::byte* panel) {
-  auto* values = reinterpret_cast<uint8_t*>(panel);
-  for (int64_t i = 0; i < k; ++i) {
-    values[i / 4 * 64 + row * 4 + i % 4] = static_cast<uint8_t>(w[i] + 128);
   }
 }
 

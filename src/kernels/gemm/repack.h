@@ -19,10 +19,4 @@ void repack_block_row(DType dtype, const std::byte* blocks, int64_t k, int row, 
 // The same quantised from fp32 to int4 in groups of 32 with a fp16 scale (group kI4G32), as q4_0.
 void quantize_int4_row(const float* w, int64_t k, int row, std::byte* panel);
 
-// Quantised from fp32 to int8 with one scale (group kI8); returns the scale.
-float quantize_int8_row(const float* w, int64_t k, int row, std::byte* panel);
-
-// int8 values as they are (group kI8).
-void repack_int8_row(const int8_t* w, int64_t k, int row, std::byte* panel);
-
 }  // namespace lanner

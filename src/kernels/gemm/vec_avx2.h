@@ -55,11 +55,10 @@ static inline VecW load_w8(const std::byte* p) { return _mm256_load_si256(as_m25
 static inline void store_w8(std::byte* p, VecW a) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(p), a);
 }
-static inline void load_w4(const std::byte* p, VecW& low, VecW& high) {
+// The low (half 0) or high nibbles.
+static inline VecW load_w4(const std::byte* p, int half) {
   const __m256i raw = _mm256_load_si256(as_m256i(p));
-  const __m256i mask = _mm256_set1_epi8(15);
-  low = _mm256_and_si256(raw, mask);
-  high = _mm256_and_si256(_mm256_srli_epi16(raw, 4), mask);
+  return _mm256_and_si256(half == 0 ? raw : _mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15));
 }
 static inline VecX broadcast_x(const int8_t* p) {
   int32_t four;
@@ -81,13 +80,14 @@ static inline VecI dot(VecI acc, VecW w, VecX x) {
     const __m256i w_odd = _mm256_srli_epi16(w, 8);
     const __m256i x_even = _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8);
     const __m256i x_odd = _mm256_srai_epi16(x, 8);
-    return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(w_even, x_even),
-                                                  _mm256_madd_epi16(w_odd, x_odd)));
+    return _mm256_add_epi32(
+        acc, _mm256_add_epi32(_mm256_madd_epi16(w_even, x_even), _mm256_madd_epi16(w_odd, x_odd)));
   }
 #endif
 }
 
 static inline void prefetch(const std::byte* p) { _mm_prefetch(p, _MM_HINT_T0); }
+static inline void prefetch_l2(const std::byte* p) { _mm_prefetch(p, _MM_HINT_T1); }
 
 // Register blocks, rows x panels, for 16 registers.
 constexpr int kTileRows = 6;

@@ -48,11 +48,10 @@ static inline VecF to_f(VecI a) { return _mm512_cvtepi32_ps(a); }
 
 static inline VecW load_w8(const std::byte* p) { return _mm512_load_si512(p); }
 static inline void store_w8(std::byte* p, VecW a) { _mm512_store_si512(p, a); }
-static inline void load_w4(const std::byte* p, VecW& low, VecW& high) {
+// The low (half 0) or high nibbles.
+static inline VecW load_w4(const std::byte* p, int half) {
   const __m512i raw = _mm512_load_si512(p);
-  const __m512i mask = _mm512_set1_epi8(15);
-  low = _mm512_and_si512(raw, mask);
-  high = _mm512_and_si512(_mm512_srli_epi16(raw, 4), mask);
+  return _mm512_and_si512(half == 0 ? raw : _mm512_srli_epi16(raw, 4), _mm512_set1_epi8(15));
 }
 static inline VecX broadcast_x(const int8_t* p) {
   int32_t four;
@@ -74,20 +73,21 @@ static inline VecI dot(VecI acc, VecW w, VecX x) {
     const __m512i w_odd = _mm512_srli_epi16(w, 8);
     const __m512i x_even = _mm512_srai_epi16(_mm512_slli_epi16(x, 8), 8);
     const __m512i x_odd = _mm512_srai_epi16(x, 8);
-    return _mm512_add_epi32(acc, _mm512_add_epi32(_mm512_madd_epi16(w_even, x_even),
-                                                  _mm512_madd_epi16(w_odd, x_odd)));
+    return _mm512_add_epi32(
+        acc, _mm512_add_epi32(_mm512_madd_epi16(w_even, x_even), _mm512_madd_epi16(w_odd, x_odd)));
   }
 #endif
 }
 
 static inline void prefetch(const std::byte* p) { _mm_prefetch(p, _MM_HINT_T0); }
+static inline void prefetch_l2(const std::byte* p) { _mm_prefetch(p, _MM_HINT_T1); }
 
 // Register blocks, rows x panels: 32 registers hold 24 accumulators, or 12 pairs of them where a
 // group's integer sum stands beside the running one.
 constexpr int kTileRows = 8;
 constexpr int kTilePanels = 3;
-constexpr int kGroupTileRows = 6;
-constexpr int kGroupTilePanels = 2;
+constexpr int kGroupTileRows = 4;
+constexpr int kGroupTilePanels = 3;
 // Panels side by side for few rows: each is a stream for the prefetchers, and eight are wanted.
 constexpr int kWideRows = 4;
 constexpr int wide_panels(int rows) { return rows <= 3 ? 8 : 6; }
