@@ -12,14 +12,19 @@ function(lanner_library folder)
 endfunction()
 
 # lanner_test(<name> SOURCES <file>... DEPS <target>... [LABELS <label>...])
-# A GoogleTest program, one ctest entry. Label `isa` runs it once per ISA cap of this machine.
+# A GoogleTest program, one ctest entry. Label `isa` runs it once per ISA cap of this machine, with a main that checks that
+# the cap took.
 function(lanner_test name)
   if(NOT LANNER_BUILD_TESTS)
     return()
   endif()
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  if("isa" IN_LIST ARG_LABELS)
+    target_link_libraries(${name} PRIVATE ${ARG_DEPS} lanner_isa_test_main GTest::gmock)
+  else()
+    target_link_libraries(${name} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest_main)
+  endif()
   if(NOT ARG_LABELS)
     set(ARG_LABELS unit)
   endif()

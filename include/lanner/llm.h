@@ -39,16 +39,36 @@ struct LlmStats {
   double decode_seconds = 0;
 };
 
+// The text side of a model: its tokenizer and its chat template. All methods may be called from any
+// thread.
+class ModelText {
+ public:
+  // Reads it alone, in the time a tokenizer takes: of a folder only the tokenizer files (config.json
+  // and weights need not be there), of a GGUF file only the metadata. Throws Error: kNotFound
+  // (nothing there, or nothing to tokenize with), kCorruptFile, kUnsupported, naming the file or key.
+  static std::unique_ptr<ModelText> load(const std::string& path);
+  virtual ~ModelText() = default;
+
+  // Text to token ids; with_special adds what the tokenizer adds by default (e.g. <s>).
+  virtual std::vector<int32_t> tokenize(const std::string& text, bool with_special = true) const = 0;
+  virtual std::string detokenize(const std::vector<int32_t>& ids, bool skip_special = true) const = 0;
+  // The prompt text the model's chat template makes of a conversation, ending where the answer
+  // starts if add_generation_prompt.
+  virtual std::string render(const std::vector<ChatMessage>& messages,
+                             bool add_generation_prompt = true) const = 0;
+  virtual bool has_chat_template() const = 0;
+};
+
 // A loaded model with its tokenizer and its engine: the public face of Lanner. Several may live in
-// one process. All methods may be called from any thread.
-class LLM {
+// one process. All methods may be called from any thread. The methods of ModelText throw
+// Error(kNotFound) where the model has no tokenizer: it works on token ids then.
+class LLM : public ModelText {
  public:
   // Loads a model folder (config.json, *.safetensors, tokenizer files) or a GGUF file.
   // Throws Error: kNotFound, kCorruptFile, kUnsupported (naming the key, tensor or type),
   // kResourceExhausted when the plan does not fit the memory.
   static std::unique_ptr<LLM> load(const std::string& path, const LlmConfig& config = {},
                                    const ProgressCallback& progress = {});
-  virtual ~LLM() = default;
 
   // Queues a request; on_output is called from the engine's thread until the request has finished.
   // Throws Error(kInvalidArgument) for bad parameters or a prompt that does not fit the context
@@ -63,15 +83,6 @@ class LLM {
   // Renders the conversation with the model's template and generates the answer.
   virtual Completion chat(const std::vector<ChatMessage>& messages,
                           const SamplingParams& sampling) = 0;
-
-  // Text to token ids; with_special adds what the tokenizer adds by default (e.g. <s>).
-  virtual std::vector<int32_t> tokenize(const std::string& text, bool with_special = true) const = 0;
-  virtual std::string detokenize(const std::vector<int32_t>& ids, bool skip_special = true) const = 0;
-  // The prompt text the model's chat template makes of a conversation, ending where the answer
-  // starts if add_generation_prompt.
-  virtual std::string render(const std::vector<ChatMessage>& messages,
-                             bool add_generation_prompt = true) const = 0;
-  virtual bool has_chat_template() const = 0;
 
   // Writes the fp32 logits of every position, [num_tokens, vocab_size], as the one tensor `logits`
   // of a safetensors file. Generates nothing and needs no tokenizer.

@@ -116,6 +116,13 @@ TEST_F(CliTest, RenderPrintsThePromptExactly) {
   EXPECT_EQ(out_, "<user>a\n<assistant>b\n<assistant>");
 }
 
+TEST_F(CliTest, TokenizeAndRenderDoNotLoadTheWeights) {
+  EXPECT_EQ(run({"tokenize", model(), "a"}), kExitOk);
+  EXPECT_EQ(run({"render", gguf(), "a"}), kExitOk);
+  EXPECT_THAT(script_->texts_loaded, ElementsAre(model(), gguf()));
+  EXPECT_TRUE(script_->loaded.empty());
+}
+
 TEST_F(CliTest, RenderRefusesMessagesItWouldNotUse) {
   for (const char* bad :
        {"", "[]", "{}", "3", "[3]", R"([{"role":"user"}])", R"([{"role":1,"content":"a"}])",

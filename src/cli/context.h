@@ -16,6 +16,7 @@ using LoadFunction = std::function<std::unique_ptr<LLM>(
 // What the commands need from the engine: main.cpp passes the real functions, tests their own.
 struct Backend {
   LoadFunction load;
+  std::function<std::unique_ptr<ModelText>(const std::string& path)> load_text;
   std::function<std::string(const LlmConfig& config)> machine_report;
   std::function<std::string(const std::string& path, const LlmConfig& config)> model_report;
   std::function<const char*(FinishReason reason)> finish_reason_name;

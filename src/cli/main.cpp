@@ -5,6 +5,7 @@ int main(int argc, char** argv) {
   using namespace lanner;
   return cli::run_program(argc, argv,
                           {.load = LLM::load,
+                           .load_text = ModelText::load,
                            .machine_report = machine_report,
                            .model_report = model_report,
                            .finish_reason_name = finish_reason_name,

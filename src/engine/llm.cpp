@@ -11,9 +11,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "engine/engine.h"
-#include "engine/gguf_text.h"
+#include "engine/model_text.h"
 #include "engine/report.h"
-#include "text/chat_template.h"
 #include "text/stop_string_matcher.h"
 #include "text/tokenizer.h"
 #include "weights/model_files.h"
@@ -100,8 +99,7 @@ class Collector {
 class LlmImpl final : public LLM {
  public:
   LlmImpl(const std::string& path, const LlmConfig& config, const ProgressCallback& progress)
-      : start_(Clock::now()), files_(open_model(path)), config_(config) {
-    load_text();
+      : start_(Clock::now()), files_(open_model(path)), text_(load_text(files_)), config_(config) {
     engine_ = std::make_unique<Engine>(files_, config, progress);
     load_seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
   }
@@ -109,8 +107,8 @@ class LlmImpl final : public LLM {
   RequestId submit(const Request& request, OutputCallback on_output) override {
     const RequestId id = next_id_++;
     std::vector<int32_t> prompt = prompt_tokens(request);
-    if (!request.sampling.stop.empty()) tokenizer();  // stop strings need text
-    auto stream = std::make_shared<TextStream>(id, tokenizer_.get(), request.sampling,
+    if (!request.sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
+    auto stream = std::make_shared<TextStream>(id, text_.tokenizer(), request.sampling,
                                                static_cast<int>(prompt.size()), std::move(on_output));
     engine_->submit(id, std::move(prompt), request.sampling,
                     [stream](const TokenOutput& news) { return stream->push(news); });
@@ -143,25 +141,16 @@ class LlmImpl final : public LLM {
   }
 
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
-    return tokenizer().encode(text, with_special);
+    return text_.tokenize(text, with_special);
   }
   std::string detokenize(const std::vector<int32_t>& ids, bool skip_special) const override {
-    return tokenizer().decode(ids, skip_special);
+    return text_.detokenize(ids, skip_special);
   }
   std::string render(const std::vector<ChatMessage>& messages,
                      bool add_generation_prompt) const override {
-    if (!template_) {
-      throw_error(ErrorCode::kUnsupported,
-                  "{}: the model has no chat template; give it a plain prompt instead",
-                  files_.path);
-    }
-    Json list = Json::array();
-    for (const ChatMessage& message : messages) {
-      list.push_back({{"role", message.role}, {"content", message.content}});
-    }
-    return template_->render(list.dump(), add_generation_prompt);
+    return text_.render(messages, add_generation_prompt);
   }
-  bool has_chat_template() const override { return template_.has_value(); }
+  bool has_chat_template() const override { return text_.has_chat_template(); }
 
   void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
     const int64_t vocab_size = engine_->runner().info().vocab_size;
@@ -208,43 +197,23 @@ class LlmImpl final : public LLM {
   }
 
  private:
-  void load_text() {
-    if (files_.gguf_tokenizer) {
-      const GgufVocabulary vocabulary = to_vocabulary(*files_.gguf_tokenizer, files_.path);
-      tokenizer_ = Tokenizer::from_gguf(vocabulary);
-      template_ = make_chat_template(vocabulary, *tokenizer_);
-      return;
-    }
-    if (files_.is_gguf) return;
-    try {
-      tokenizer_ = Tokenizer::from_folder(files_.folder);
-    } catch (const Error& e) {
-      // A folder of weights alone works on token ids.
-      if (e.code() != ErrorCode::kNotFound) throw;
-      return;
-    }
-    template_ = ChatTemplate::from_folder(files_.folder);
-  }
-
-  const Tokenizer& tokenizer() const {
-    if (tokenizer_) return *tokenizer_;
-    throw_error(ErrorCode::kNotFound, "{}: there are no tokenizer files; only token ids work",
-                files_.path);
+  static LoadedText load_text(const ModelFiles& files) {
+    return files.is_gguf ? LoadedText::of_gguf(files.gguf_tokenizer, files.path)
+                         : LoadedText::of_folder(files.folder, files.path);
   }
 
   std::vector<int32_t> prompt_tokens(const Request& request) const {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
     const std::string& text = std::get<std::string>(request.prompt);
     return request.prompt_has_special_tokens
-               ? tokenizer().encode(text, /*add_special=*/false, SpecialInText::kRecognise)
-               : tokenizer().encode(text, /*add_special=*/true);
+               ? text_.required_tokenizer().encode(text, /*add_special=*/false, SpecialInText::kRecognise)
+               : text_.required_tokenizer().encode(text, /*add_special=*/true);
   }
 
   Clock::time_point start_;
   ModelFiles files_;
+  LoadedText text_;
   LlmConfig config_;
-  std::unique_ptr<Tokenizer> tokenizer_;
-  std::optional<ChatTemplate> template_;
   double load_seconds_ = 0;
   std::atomic<RequestId> next_id_{1};
   std::unique_ptr<Engine> engine_;  // last: its thread uses the others

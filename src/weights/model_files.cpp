@@ -73,6 +73,11 @@ ModelFiles open_folder(const std::string& path) {
           .is_gguf = false};
 }
 
+std::string folder_of(const std::string& path) {
+  const std::string folder = fs::path(path).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
 ModelFiles open_gguf(const std::string& path) {
   auto file = std::make_shared<const GgufFile>(GgufFile::open(path));
   // Architecture and names first: what cannot run is said before the vocabulary is read.
@@ -85,13 +90,12 @@ ModelFiles open_gguf(const std::string& path) {
                    "{}: {} tokens in the vocabulary, but 'token_embd.weight' has {} rows", path,
                    tokenizer->tokens.size(), vocab_size);
   }
-  const std::string folder = fs::path(path).parent_path().string();
   return {.config = std::move(config),
           .checkpoint = std::move(checkpoint),
           .generation = read_gguf_generation_config(*file),
           .gguf_tokenizer = std::move(tokenizer),
           .path = path,
-          .folder = folder.empty() ? "." : folder,
+          .folder = folder_of(path),
           .is_gguf = true};
 }
 
@@ -101,17 +105,18 @@ bool starts_with_gguf(const std::string& path) {
   return file->bytes().size() >= 4 && std::ranges::equal(file->bytes().first(4), kMagic);
 }
 
-}  // namespace
+enum class PathKind { kFolder, kGguf };
 
-ModelFiles open_model(const std::string& path) {
+// Throws for what is neither, saying what to give instead.
+PathKind classify(const std::string& path) {
   std::error_code failure;
   const fs::file_status status = fs::status(path, failure);
   if (status.type() == fs::file_type::not_found) throw_missing(path);
   if (failure) throw_error(ErrorCode::kIo, "{}: {}", path, failure.message());
-  if (fs::is_directory(status)) return open_folder(path);
+  if (fs::is_directory(status)) return PathKind::kFolder;
 
   const std::string extension = fs::path(path).extension().string();
-  if (extension == ".gguf" || starts_with_gguf(path)) return open_gguf(path);
+  if (extension == ".gguf" || starts_with_gguf(path)) return PathKind::kGguf;
   if (extension == ".safetensors" || extension == ".json") {
     throw_error(ErrorCode::kUnsupported,
                 "{}: give the folder that holds config.json and the safetensors files", path);
@@ -125,6 +130,22 @@ ModelFiles open_model(const std::string& path) {
   }
   throw_error(ErrorCode::kUnsupported,
               "{}: neither a folder with config.json and safetensors files nor a GGUF file", path);
+}
+
+}  // namespace
+
+ModelFiles open_model(const std::string& path) {
+  return classify(path) == PathKind::kFolder ? open_folder(path) : open_gguf(path);
+}
+
+ModelTextFiles open_model_text(const std::string& path) {
+  if (classify(path) == PathKind::kFolder) {
+    return {.gguf_tokenizer = std::nullopt, .path = path, .folder = path, .is_gguf = false};
+  }
+  return {.gguf_tokenizer = read_gguf_tokenizer(GgufFile::open(path)),
+          .path = path,
+          .folder = folder_of(path),
+          .is_gguf = true};
 }
 
 }  // namespace lanner

@@ -29,4 +29,16 @@ struct ModelFiles {
 // starts with the path and says what is wrong with it, and what to give instead.
 ModelFiles open_model(const std::string& path);
 
+// What a model's text is read from, with nothing else of it opened.
+struct ModelTextFiles {
+  std::optional<GgufTokenizerData> gguf_tokenizer;  // of a GGUF file that has a vocabulary
+  std::string path;                                 // as given
+  std::string folder;                               // the folder, or the one that the file is in
+  bool is_gguf = false;
+};
+
+// The same for a folder with tokenizer files, which are not looked at here, or a .gguf file. Throws
+// as open_model does.
+ModelTextFiles open_model_text(const std::string& path);
+
 }  // namespace lanner

@@ -57,6 +57,34 @@ TEST(OpenModel, SaysWhatIsWrongWithAPath) {
   refused(ErrorCode::kUnsupported, folder.path(), "pickle");
 }
 
+TEST(OpenModelText, NeedsNoConfigAndNoWeights) {
+  const TempFolder folder;
+  const ModelTextFiles text = open_model_text(folder.path());
+  EXPECT_FALSE(text.is_gguf);
+  EXPECT_EQ(text.folder, folder.path());
+  EXPECT_FALSE(text.gguf_tokenizer.has_value());
+}
+
+TEST(OpenModelText, ReadsTheVocabularyOfAGgufFile) {
+  const TempFolder folder;
+  const std::string path = folder.write("model", tiny_gguf().bytes());
+  const ModelTextFiles text = open_model_text(path);
+  EXPECT_TRUE(text.is_gguf);
+  EXPECT_EQ(text.path, path);
+  EXPECT_EQ(text.folder, folder.path());
+  EXPECT_EQ(text.gguf_tokenizer->tokens.size(), 6u);
+}
+
+TEST(OpenModelText, SaysWhatIsWrongWithAPath) {
+  const TempFolder folder;
+  const auto refused = [](ErrorCode code, const std::string& path, const std::string& word) {
+    expect_error(code, {path, word}, [&] { open_model_text(path); });
+  };
+  refused(ErrorCode::kNotFound, folder.file("none"), "no such file");
+  refused(ErrorCode::kUnsupported, folder.write("pytorch_model.bin", "x"), "pickle");
+  refused(ErrorCode::kCorruptFile, folder.write("x.gguf", "no gguf"), "GGUF");
+}
+
 TEST(OpenModel, RefusesMoreTokensThanEmbeddings) {
   const TempFolder folder;
   GgufBuilder builder;

@@ -6,7 +6,6 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
-#include "cli/load_progress.h"
 #include "cli/model_choice.h"
 #include "cli/text.h"
 
@@ -67,12 +66,12 @@ int render_command(const RenderOptions& options, Context& context) {
     messages.push_back({"user", without_final_newline(resolve_text(chosen.text, context, "text"))});
   }
 
-  const auto llm = load_model(context, path, LlmConfig{});
-  if (!llm->has_chat_template()) {
+  const auto model_text = context.backend.load_text(path);
+  if (!model_text->has_chat_template()) {
     throw Failure(exit_code(ErrorCode::kUnsupported),
                   fmt::format("{}: the model has no chat template", path));
   }
-  context.out << llm->render(messages, !options.no_generation_prompt);
+  context.out << model_text->render(messages, !options.no_generation_prompt);
   if (context.out_is_terminal) context.out << '\n';
   flush_output(context);
   return kExitOk;

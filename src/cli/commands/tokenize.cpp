@@ -7,7 +7,6 @@
 #include "base/json.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
-#include "cli/load_progress.h"
 #include "cli/model_choice.h"
 #include "cli/text.h"
 
@@ -25,16 +24,16 @@ int tokenize_command(const TokenizeOptions& options, Context& context) {
   const std::string path = resolve_model(chosen.model, context);
   if (!options.decode) text = resolve_text(chosen.text, context, "text");
 
-  const auto llm = load_model(context, path, LlmConfig{});
+  const auto model_text = context.backend.load_text(path);
   if (options.decode) {
-    context.out << llm->detokenize(ids, options.no_special) << '\n';
+    context.out << model_text->detokenize(ids, options.no_special) << '\n';
   } else {
-    ids = llm->tokenize(text, !options.no_special);
+    ids = model_text->tokenize(text, !options.no_special);
     if (options.ids_only) {
       context.out << fmt::format("{}\n", fmt::join(ids, ","));
     } else {
       for (const int32_t id : ids) {
-        const std::string piece = llm->detokenize({id}, false);
+        const std::string piece = model_text->detokenize({id}, false);
         // As a JSON string: spaces and line ends are visible, and half a character is U+FFFD.
         context.out << fmt::format(
             "{:>7}  {}\n", id, Json(piece).dump(-1, ' ', false, Json::error_handler_t::replace));

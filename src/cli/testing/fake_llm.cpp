@@ -4,6 +4,8 @@
 #include <atomic>
 #include <thread>
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 
 namespace lanner::cli {
@@ -132,6 +134,10 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
     script->loaded.push_back(path);
     script->config = config;
     if (progress) progress("weights", 1, 2);
+    return std::make_unique<FakeLlm>(script);
+  };
+  backend.load_text = [script](const std::string& path) {
+    script->texts_loaded.push_back(path);
     return std::make_unique<FakeLlm>(script);
   };
   backend.machine_report = [](const LlmConfig& config) {

@@ -23,7 +23,8 @@ struct FakeScript {
 
   std::mutex mutex;
   std::vector<Request> requests;
-  std::vector<std::string> loaded;  // paths
+  std::vector<std::string> loaded;        // paths
+  std::vector<std::string> texts_loaded;  // paths, without the weights
   LlmConfig config;
   int aborts = 0;
   std::vector<int32_t> logits_tokens;

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/model_text.h"
+
+#include "base/error.h"
+#include "base/json.h"
+#include "engine/gguf_text.h"
+#include "weights/model_files.h"
+
+namespace lanner {
+
+LoadedText LoadedText::of_folder(const std::string& folder, const std::string& path) {
+  LoadedText text(path);
+  try {
+    text.tokenizer_ = Tokenizer::from_folder(folder);
+  } catch (const Error& e) {
+    // A folder of weights alone works on token ids.
+    if (e.code() != ErrorCode::kNotFound) throw;
+    return text;
+  }
+  text.template_ = ChatTemplate::from_folder(folder);
+  return text;
+}
+
+LoadedText LoadedText::of_gguf(const std::optional<GgufTokenizerData>& data,
+                               const std::string& path) {
+  LoadedText text(path);
+  if (!data) return text;
+  const GgufVocabulary vocabulary = to_vocabulary(*data, path);
+  text.tokenizer_ = Tokenizer::from_gguf(vocabulary);
+  text.template_ = make_chat_template(vocabulary, *text.tokenizer_);
+  return text;
+}
+
+const Tokenizer& LoadedText::required_tokenizer() const {
+  if (tokenizer_) return *tokenizer_;
+  throw_error(ErrorCode::kNotFound, "{}: there are no tokenizer files; only token ids work", path_);
+}
+
+std::vector<int32_t> LoadedText::tokenize(const std::string& text, bool with_special) const {
+  return required_tokenizer().encode(text, with_special);
+}
+
+std::string LoadedText::detokenize(const std::vector<int32_t>& ids, bool skip_special) const {
+  return required_tokenizer().decode(ids, skip_special);
+}
+
+std::string LoadedText::render(const std::vector<ChatMessage>& messages,
+                               bool add_generation_prompt) const {
+  if (!template_) {
+    throw_error(ErrorCode::kUnsupported,
+                "{}: the model has no chat template; give it a plain prompt instead", path_);
+  }
+  Json list = Json::array();
+  for (const ChatMessage& message : messages) {
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  }
+  return template_->render(list.dump(), add_generation_prompt);
+}
+
+std::unique_ptr<ModelText> ModelText::load(const std::string& path) {
+  const ModelTextFiles files = open_model_text(path);
+  auto text =
+      std::make_unique<LoadedText>(files.is_gguf ? LoadedText::of_gguf(files.gguf_tokenizer, path)
+                                                 : LoadedText::of_folder(files.folder, path));
+  text->required_tokenizer();
+  return text;
+}
+
+}  // namespace lanner
