@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Compiler flags of each ISA. A kernel file <isa>.cpp (or <something>_<isa>.cpp, <isa>_<something>.cpp) is built with the
 # flags of its ISA, and with -O3 in every preset: a kernel that falls back to memory operands in a debug build is not the
-# same kernel.
+# same kernel. Only the sanitizer presets build it at -O1.
 set(LANNER_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(LANNER_ISA_FLAGS_avx_vnni ${LANNER_ISA_FLAGS_avx2} -mavxvnni)
 set(LANNER_ISA_FLAGS_avx512 ${LANNER_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
