@@ -17,10 +17,10 @@ if [ ! -f "$build/build.ninja" ]; then
     -DLANNER_BUILD_BENCHMARKS=OFF >&2)
 fi
 first=
-[ -x "$build/src/cli/lanner" ] || first=" (takes minutes this first time)"
+[ -x "$build/bin/lanner" ] || first=" (takes minutes this first time)"
 # ninja itself sees what has changed, also in the CMake files.
 stage "building lanner$first" ninja -C "$build" lanner >&2
 "$root/scripts/get_default_model.sh"
 
 say "lanner run \"$prompt\""
-exec "$build/src/cli/lanner" run -- "$prompt"
+exec "$build/bin/lanner" run -- "$prompt"

@@ -7,19 +7,23 @@
 
 namespace lanner {
 
+// The types that LlmConfig::dtype and LlmConfig::kv_dtype may name, besides "auto".
+inline constexpr const char* kWeightDtypes[] = {"fp32", "fp16", "bf16", "int8"};
+inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16"};
+
 // How a model is loaded and run. Every field has a working default.
 struct LlmConfig {
-  // Type the weights are held in: "auto" (as the file has them), "fp32", "fp16", "bf16", "int8".
+  // Type the weights are held in: "auto" (as the file has them) or one of kWeightDtypes.
   std::string dtype = "auto";
-  // Type of the KV cache: "auto" (fp16), "fp32", "fp16", "bf16".
+  // Type of the KV cache: "auto" (fp16) or one of kKvDtypes.
   std::string kv_dtype = "auto";
   // Compute threads; 0: min(physical cores in the affinity mask, floor(cgroup quota)).
   int threads = 0;
-  // Longest sequence (prompt and output) in tokens; 0: what the model was trained for, as far as the
-  // memory allows.
+  // Longest sequence (prompt and output) in tokens; 0: what the model was trained for, as far as
+  // the memory allows.
   int max_context = 0;
-  // Bytes for the KV cache; 0: what max_sequences sequences of max_context need, at most half of the
-  // memory that is free after loading.
+  // Bytes for the KV cache; 0: what max_sequences sequences of max_context need, at most half of
+  // the memory that is free after loading.
   int64_t kv_cache_bytes = 0;
   // Tokens computed in one step at most: long prompts are prefilled in chunks of it.
   int max_tokens_per_step = 512;

@@ -30,8 +30,8 @@ struct Completion {
 // What a model did since it was loaded; times in seconds.
 struct LlmStats {
   double load_seconds = 0;
-  int64_t peak_memory_bytes = 0;   // of the process
-  int64_t weight_bytes = 0;        // packed
+  int64_t peak_memory_bytes = 0;  // of the process
+  int64_t weight_bytes = 0;       // packed
   int64_t kv_cache_bytes = 0;
   int64_t prefill_tokens = 0;
   double prefill_seconds = 0;
@@ -43,15 +43,18 @@ struct LlmStats {
 // thread.
 class ModelText {
  public:
-  // Reads it alone, in the time a tokenizer takes: of a folder only the tokenizer files (config.json
-  // and weights need not be there), of a GGUF file only the metadata. Throws Error: kNotFound
-  // (nothing there, or nothing to tokenize with), kCorruptFile, kUnsupported, naming the file or key.
+  // Reads it alone, in the time a tokenizer takes: of a folder only the tokenizer files
+  // (config.json and weights need not be there), of a GGUF file only the metadata. Throws Error:
+  // kNotFound (nothing there, or nothing to tokenize with), kCorruptFile, kUnsupported, naming the
+  // file or key.
   static std::unique_ptr<ModelText> load(const std::string& path);
   virtual ~ModelText() = default;
 
   // Text to token ids; with_special adds what the tokenizer adds by default (e.g. <s>).
-  virtual std::vector<int32_t> tokenize(const std::string& text, bool with_special = true) const = 0;
-  virtual std::string detokenize(const std::vector<int32_t>& ids, bool skip_special = true) const = 0;
+  virtual std::vector<int32_t> tokenize(const std::string& text,
+                                        bool with_special = true) const = 0;
+  virtual std::string detokenize(const std::vector<int32_t>& ids,
+                                 bool skip_special = true) const = 0;
   // The prompt text the model's chat template makes of a conversation, ending where the answer
   // starts if add_generation_prompt.
   virtual std::string render(const std::vector<ChatMessage>& messages,

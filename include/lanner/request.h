@@ -41,9 +41,9 @@ struct RequestOutput {
   std::string text;                // new text: whole UTF-8 characters, never past a stop string
   std::vector<int32_t> token_ids;  // new tokens, end tokens included
   FinishReason finish_reason = FinishReason::kNone;
-  std::string error;        // a sentence, when finish_reason is kError
-  int prompt_tokens = 0;    // tokens of the whole prompt
-  int output_tokens = 0;    // tokens generated so far
+  std::string error;      // a sentence, when finish_reason is kError
+  int prompt_tokens = 0;  // tokens of the whole prompt
+  int output_tokens = 0;  // tokens generated so far
   bool finished() const { return finish_reason != FinishReason::kNone; }
 };
 

@@ -8,8 +8,8 @@
 
 namespace lanner {
 
-// How the next token is chosen and when a sequence ends. The defaults are greedy decoding; a model's
-// generation_config.json may propose others (LLM::default_sampling_params).
+// How the next token is chosen and when a sequence ends. The defaults are greedy decoding; a
+// model's generation_config.json may propose others (LLM::default_sampling_params).
 //
 // Order of the logits processors: penalties, temperature, top-k, top-p, min-p.
 struct SamplingParams {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <climits>
+#include <span>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include "base/dtype.h"
+#include "lanner/config.h"
 
 namespace lanner::cli {
 namespace {
@@ -44,13 +46,12 @@ CLI::Validator whole_number(Integer low, Integer high) {
       "N");
 }
 
-// The name of a type, or "auto"; which of them a model can use is the engine's to say.
-CLI::Validator dtype_or_auto() {
+// "auto" or one of the names that the engine takes.
+CLI::Validator dtype_or_auto(std::span<const char* const> names) {
+  std::string known = fmt::format("auto, {}", fmt::join(names, ", "));
   return CLI::Validator(
-      [](std::string& text) {
-        if (text == "auto" || parse_dtype(text)) return std::string();
-        std::string known = "auto";
-        for (const DTypeInfo& info : dtypes()) known += fmt::format(", {}", info.name);
+      [names, known = std::move(known)](std::string& text) {
+        if (text == "auto" || std::ranges::find(names, text) != names.end()) return std::string();
         return fmt::format("'{}' is no type; known: {}", text, known);
       },
       "TYPE");
@@ -60,13 +61,15 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
   const char* group = "Model";
   command
       .add_option("--dtype", options.dtype,
-                  "Type of the weights: auto (as in the file), fp32, fp16, bf16, int8 [auto]")
-      ->check(dtype_or_auto())
+                  fmt::format("Type of the weights: auto (as in the file), {} [auto]",
+                              fmt::join(kWeightDtypes, ", ")))
+      ->check(dtype_or_auto(kWeightDtypes))
       ->group(group);
   command
-      .add_option("--kv-dtype", options.kv_dtype,
-                  "Type of the KV cache: auto (fp16), fp32, fp16, bf16 [auto]")
-      ->check(dtype_or_auto())
+      .add_option(
+          "--kv-dtype", options.kv_dtype,
+          fmt::format("Type of the KV cache: auto (fp16), {} [auto]", fmt::join(kKvDtypes, ", ")))
+      ->check(dtype_or_auto(kKvDtypes))
       ->group(group);
   command
       .add_option("--threads", options.threads,

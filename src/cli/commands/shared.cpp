@@ -15,6 +15,7 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   config.kv_dtype = options.kv_dtype;
   config.threads = options.threads > 0 ? options.threads : context.threads;
   config.max_context = options.max_context;
+  config.max_sequences = 1;  // a command asks one question at a time
   return config;
 }
 
