@@ -8,6 +8,7 @@ and K are permuted, the llama3 rope scaling becomes rope_freqs.weight, matrices 
     pip install gguf==0.19.0 safetensors && \\
         tools/make_gguf_model.py tests/golden/llama-tied tests/gguf/llama-tied-q8_0.gguf
 """
+import itertools
 import json
 import math
 import pathlib
@@ -62,6 +63,25 @@ def rope_freqs(config):
     return np.array(factors, dtype=np.float32)
 
 
+def vocabulary(size):
+    """Three special tokens, GPT-2's characters for the 256 bytes, and merges up to the size."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    other = [byte for byte in range(256) if byte not in plain]
+    tokens = ["<unk>", "<s>", "</s>"]
+    tokens += [chr(byte) for byte in plain] + [chr(256 + i) for i in range(len(other))]
+    merges = []
+    for pair in itertools.product("Ġetaoinsh", "etaoinsh"):
+        if len(tokens) == size:
+            break
+        merges.append(" ".join(pair))
+        tokens.append("".join(pair))
+    return tokens, merges
+
+
+CHAT_TEMPLATE = ("{{ bos_token }}{% for message in messages %}[{{ message.role }}] {{ message.content }}\n"
+                 "{% endfor %}{% if add_generation_prompt %}[assistant] {% endif %}")
+
+
 def main():
     folder, target = pathlib.Path(sys.argv[1]), sys.argv[2]
     config = json.loads((folder / "config.json").read_text())
@@ -83,13 +103,14 @@ def main():
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("llama-bpe")
-    writer.add_token_list([f"t{i}" for i in range(vocab)])
+    tokens, merges = vocabulary(vocab)
+    writer.add_token_list(tokens)
     writer.add_token_types([3 if i < 3 else 1 for i in range(vocab)])
-    writer.add_token_merges(["t 1", "t 2"])
+    writer.add_token_merges(merges)
     writer.add_bos_token_id(config["bos_token_id"])
     writer.add_eos_token_id(config["eos_token_id"])
     writer.add_add_bos_token(True)
-    writer.add_chat_template("{{ messages }}")
+    writer.add_chat_template(CHAT_TEMPLATE)
 
     writer.add_tensor("rope_freqs.weight", rope_freqs(config))
     for name, weights in sorted(load_file(folder / "model.safetensors").items()):

@@ -100,10 +100,13 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       max_position(config.required_int("max_position_embeddings")),
       original_max_position(max_position) {
   const double partial = config.optional_double("partial_rotary_factor", 1.0);
+  check_argument(partial > 0 && partial <= 1, "{} is {}, expected a part in (0, 1]",
+                 config.key_path("partial_rotary_factor"), partial);
   rotary_dim = static_cast<int>(head_dim * partial);
-  check_argument(rotary_dim >= 2 && rotary_dim <= head_dim && rotary_dim % 2 == 0,
+  check_argument(rotary_dim >= 2 && rotary_dim % 2 == 0,
                  "{}: rotates {} of {} elements of a head; expected an even number of them",
-                 config.key_path("partial_rotary_factor"), rotary_dim, head_dim);
+                 config.key_path(partial < 1 ? "partial_rotary_factor" : "head_dim"), rotary_dim,
+                 head_dim);
 
   // Phi-3 has it beside rope_scaling, the others inside.
   original_max_position =
@@ -115,9 +118,12 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
   original_max_position =
       rope.optional_double("original_max_position_embeddings", original_max_position);
   switch (scaling) {
-    case RopeScaling::kDefault: break;
+    case RopeScaling::kDefault:
+      break;
     case RopeScaling::kLinear:
-    case RopeScaling::kDynamic: factor = rope.required_double("factor"); break;
+    case RopeScaling::kDynamic:
+      factor = rope.required_double("factor");
+      break;
     case RopeScaling::kLlama3:
       factor = rope.required_double("factor");
       low_freq_factor = rope.required_double("low_freq_factor");
@@ -132,7 +138,8 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       beta_slow = rope.optional_double("beta_slow", beta_slow);
       truncate = rope.optional_bool("truncate", true);
       const double mscale = rope.optional_double("mscale", 0.0, DoubleRange::not_negative());
-      const double mscale_all_dim = rope.optional_double("mscale_all_dim", 0.0, DoubleRange::not_negative());
+      const double mscale_all_dim =
+          rope.optional_double("mscale_all_dim", 0.0, DoubleRange::not_negative());
       if (rope.contains("attention_factor")) {
         attention_scaling = rope.required_double("attention_factor");
       } else if (mscale != 0.0 && mscale_all_dim != 0.0) {
@@ -170,12 +177,17 @@ std::vector<double> rope_frequencies(const RopeConfig& config, int length) {
   std::vector<double> frequencies = default_frequencies(theta, config.rotary_dim);
   switch (config.scaling) {
     case RopeScaling::kDefault:
-    case RopeScaling::kDynamic: break;
+    case RopeScaling::kDynamic:
+      break;
     case RopeScaling::kLinear:
       for (double& f : frequencies) f /= config.factor;
       break;
-    case RopeScaling::kYarn: apply_yarn(config, frequencies); break;
-    case RopeScaling::kLlama3: apply_llama3(config, frequencies); break;
+    case RopeScaling::kYarn:
+      apply_yarn(config, frequencies);
+      break;
+    case RopeScaling::kLlama3:
+      apply_llama3(config, frequencies);
+      break;
     case RopeScaling::kLongrope: {
       const auto& factors =
           length > config.original_max_position ? config.long_factor : config.short_factor;
@@ -244,14 +256,13 @@ void RotaryEmbedding::apply(const Tensor& x, const ForwardBatch& batch,
     return;
   }
   for (const ForwardBatch::Sequence& sequence : batch.sequences) {
-    const Tensor rows =
-        x.rows(sequence.token_begin, sequence.token_begin + sequence.token_count);
-    const std::span<const int32_t> positions(
-        batch.positions.data() + sequence.token_begin, static_cast<size_t>(sequence.token_count));
+    const Tensor rows = x.rows(sequence.token_begin, sequence.token_begin + sequence.token_count);
+    const std::span<const int32_t> positions(batch.positions.data() + sequence.token_begin,
+                                             static_cast<size_t>(sequence.token_count));
     if (needs_own_table(sequence.rope_length)) {
       // Only the rows of this step: row i of the table is position past_length + i.
-      const Table own = make_table(sequence.rope_length, sequence.past_length,
-                                   sequence.token_count, context.threads);
+      const Table own = make_table(sequence.rope_length, sequence.past_length, sequence.token_count,
+                                   context.threads);
       std::vector<int32_t> local(positions.begin(), positions.end());
       for (int32_t& position : local) position -= sequence.past_length;
       rope(rows, head_dim_, local, view(own), context.threads);

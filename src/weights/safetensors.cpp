@@ -7,6 +7,9 @@
 #include <map>
 #include <utility>
 
+#include <fmt/ranges.h>
+#include <unistd.h>
+
 #include "base/checked.h"
 #include "base/error.h"
 #include "weights/mapped_file.h"
@@ -204,7 +207,14 @@ SafetensorsWriter::SafetensorsWriter(const std::string& path, const std::vector<
   // Blanks up to a multiple of 8, so that the data is aligned.
   header.resize(static_cast<size_t>(round_up(static_cast<int64_t>(header.size()), 8)), ' ');
 
-  file_ = std::fopen(path.c_str(), "wbe");
+  std::error_code failure;
+  const fs::file_status there = fs::status(path, failure);
+  if (!fs::exists(there) || fs::is_regular_file(there)) {
+    const fs::path followed = fs::exists(there) ? fs::canonical(path, failure) : fs::path(path);
+    target_ = failure ? path : followed.string();
+    partial_ = fmt::format("{}.{}.partial", target_, getpid());
+  }
+  file_ = std::fopen(partial_.empty() ? path.c_str() : partial_.c_str(), "wbe");
   if (file_ == nullptr) throw_error(ErrorCode::kIo, "{}: {}", path, std::strerror(errno));
   try {
     const uint64_t header_bytes = header.size();
@@ -223,8 +233,7 @@ void SafetensorsWriter::discard() noexcept {
   std::fclose(file_);
   file_ = nullptr;
   std::error_code failure;
-  // Not a device like /dev/full.
-  if (fs::is_regular_file(path_, failure)) fs::remove(path_, failure);
+  if (!partial_.empty()) fs::remove(partial_, failure);
 }
 
 void SafetensorsWriter::write(const void* data, size_t bytes) {
@@ -250,6 +259,9 @@ void SafetensorsWriter::finish() {
                  bytes_left_);
   // What is still in the buffer is written now, and may fail now.
   if (std::fflush(file_) != 0) {
+    throw_error(ErrorCode::kIo, "{}: cannot be written: {}", path_, std::strerror(errno));
+  }
+  if (!partial_.empty() && std::rename(partial_.c_str(), target_.c_str()) != 0) {
     throw_error(ErrorCode::kIo, "{}: cannot be written: {}", path_, std::strerror(errno));
   }
   std::fclose(std::exchange(file_, nullptr));

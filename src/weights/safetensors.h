@@ -23,7 +23,8 @@ std::unique_ptr<Checkpoint> open_safetensors_file(const std::string& path);
 std::unique_ptr<Checkpoint> open_safetensors_folder(const std::string& folder);
 
 // Writes a safetensors file as a stream: the header at once, then the data of every tensor in the
-// order given, in pieces of any size. Without finish() the file is removed again.
+// order given, in pieces of any size. The file appears under its name in finish(); before that, and
+// without it, what lay there stays. (A device or a pipe is written directly.)
 class SafetensorsWriter {
  public:
   struct Entry {
@@ -48,7 +49,9 @@ class SafetensorsWriter {
   void write(const void* data, size_t bytes);
   void discard() noexcept;
 
-  std::string path_;
+  std::string path_;     // as given, for errors
+  std::string target_;   // what finish() renames to; links followed
+  std::string partial_;  // what is written until then; empty for a device
   std::FILE* file_ = nullptr;
   int64_t bytes_left_ = 0;
 };

@@ -203,6 +203,7 @@ TEST(Safetensors, ReadsAHundredThousandTensors) {
 TEST(SafetensorsFolder, OpensEveryGoldenLlama) {
   int sharded = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kGolden)) {
+    if (!entry.is_directory()) continue;
     const auto checkpoint = open_safetensors_folder(entry.path().string());
     EXPECT_TRUE(checkpoint->contains("model.embed_tokens.weight")) << entry.path();
     EXPECT_TRUE(checkpoint->contains("model.layers.1.mlp.down_proj.weight")) << entry.path();
@@ -320,7 +321,25 @@ TEST(SafetensorsWriter, LeavesNoHalfFile) {
       writer.append(Tensor(row.data(), DType::kF32, Shape{1, 3}));
     });
   }
-  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+TEST(SafetensorsWriter, KeepsWhatWasThereUntilItHasFinished) {
+  const TempFolder folder;
+  const std::string path = folder.write("out.safetensors", "precious");
+  std::filesystem::create_symlink(path, folder.file("link"));
+  const std::vector<SafetensorsWriter::Entry> entries = {{"x", DType::kF32, Shape{1, 3}}};
+  std::vector<float> row(3);
+  {
+    const SafetensorsWriter broken_off(path, entries);
+  }
+  EXPECT_EQ(std::filesystem::file_size(path), 8u);
+  SafetensorsWriter writer(folder.file("link"), entries);
+  writer.append(Tensor(row.data(), DType::kF32, Shape{1, 3}));
+  EXPECT_EQ(std::filesystem::file_size(path), 8u);
+  writer.finish();
+  EXPECT_TRUE(open_safetensors_file(path)->contains("x"));
+  EXPECT_TRUE(std::filesystem::is_symlink(folder.file("link")));
 }
 
 TEST(SafetensorsWriter, NamesThePathThatCannotBeWritten) {
