@@ -87,15 +87,6 @@ class alignas(64) WaitWord {
   std::atomic<uint32_t> sleepers_{0};
 };
 
-void pin_to(int cpu) {
-  if (cpu < 0) return;
-  cpu_set_t sets[8] = {};  // the kernel's bound: 8192 CPUs
-  CPU_SET_S(static_cast<size_t>(cpu), sizeof(sets), sets);
-  if (pthread_setaffinity_np(pthread_self(), sizeof(sets), sets) != 0) {
-    log_warn("cannot pin a compute thread to CPU {}", cpu);
-  }
-}
-
 // Whether the threads can all run at once. Pinned ones are counted by their own CPUs: the caller's
 // affinity mask says nothing of them once it is pinned itself.
 bool has_one_each(std::vector<int> cpus) {
@@ -115,6 +106,15 @@ struct BarrierBroken {};
 
 }  // namespace
 
+void pin_this_thread(int cpu) {
+  if (cpu < 0) return;
+  cpu_set_t sets[8] = {};  // the kernel's bound: 8192 CPUs
+  CPU_SET_S(static_cast<size_t>(cpu), sizeof(sets), sets);
+  if (pthread_setaffinity_np(pthread_self(), sizeof(sets), sets) != 0) {
+    log_warn("cannot pin a compute thread to CPU {}", cpu);
+  }
+}
+
 struct ThreadPool::Impl {
   using Task = FunctionRef<void(int)>;
 
@@ -126,7 +126,7 @@ struct ThreadPool::Impl {
     try {
       for (int thread = 1; thread < num_threads; ++thread) {
         workers.emplace_back([this, thread, cpu = cpus[static_cast<size_t>(thread)]] {
-          pin_to(cpu);
+          pin_this_thread(cpu);
           work(thread);
         });
       }

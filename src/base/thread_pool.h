@@ -9,6 +9,9 @@
 
 namespace lanner {
 
+// Binds the calling thread to a CPU; -1 leaves it as it is. Warns where the system refuses.
+void pin_this_thread(int cpu);
+
 // A fixed team of threads for compute: the caller is thread 0, the others are pinned, spin briefly
 // for the next region and then sleep on a futex, so that an idle engine uses no CPU. Created by the
 // engine and passed down; one caller at a time (calls from inside a region are a defect).

@@ -213,6 +213,7 @@ std::vector<std::string> cgroup_folders(const std::string& mount, std::string_vi
 struct CgroupLimits {
   double cpus = 0;     // 0: none
   int64_t memory = 0;  // 0: none
+  std::optional<int64_t> memory_left;
 
   void limit_cpus(int64_t quota, int64_t period) {
     if (quota <= 0 || period <= 0) return;
@@ -223,7 +224,24 @@ struct CgroupLimits {
     if (!bytes || *bytes <= 0) return;
     memory = memory == 0 ? *bytes : std::min(memory, *bytes);
   }
+  // `cache`: file pages counted as used that go first when memory gets short.
+  void limit_memory_left(std::optional<int64_t> limit, std::optional<int64_t> used, int64_t cache) {
+    if (!limit || *limit <= 0 || !used || *used < 0) return;
+    const int64_t held = std::max<int64_t>(*used - std::max<int64_t>(cache, 0), 0);
+    const int64_t left = std::max<int64_t>(*limit - held, 0);
+    memory_left = std::min(memory_left.value_or(left), left);
+  }
 };
+
+// The value of a line "key value" of memory.stat; 0 without one.
+int64_t memory_stat(const MachineFiles& files, const std::string& folder, std::string_view key) {
+  const std::string text = files.text(folder + "/memory.stat").value_or("");
+  for (std::string_view line : split(text, '\n')) {
+    const auto fields = split(trim(line), ' ');
+    if (fields.size() == 2 && fields[0] == key) return parse_int(fields[1]).value_or(0);
+  }
+  return 0;
+}
 
 void read_cgroup_v2(const MachineFiles& files, const std::string& folder, CgroupLimits& limits) {
   // "765000 100000" or "max 100000"
@@ -233,13 +251,19 @@ void read_cgroup_v2(const MachineFiles& files, const std::string& folder, Cgroup
       limits.limit_cpus(parse_int(fields[0]).value_or(0), parse_int(fields[1]).value_or(0));
     }
   }
-  limits.limit_memory(files.number(folder + "/memory.max"));
+  const std::optional<int64_t> memory = files.number(folder + "/memory.max");
+  limits.limit_memory(memory);
+  limits.limit_memory_left(memory, files.number(folder + "/memory.current"),
+                           memory_stat(files, folder, "inactive_file"));
 }
 
 void read_cgroup_v1(const MachineFiles& files, const std::string& folder, CgroupLimits& limits) {
   limits.limit_cpus(files.number(folder + "/cpu.cfs_quota_us").value_or(0),
                     files.number(folder + "/cpu.cfs_period_us").value_or(0));
-  limits.limit_memory(files.number(folder + "/memory.limit_in_bytes"));
+  const std::optional<int64_t> memory = files.number(folder + "/memory.limit_in_bytes");
+  limits.limit_memory(memory);
+  limits.limit_memory_left(memory, files.number(folder + "/memory.usage_in_bytes"),
+                           memory_stat(files, folder, "total_inactive_file"));
 }
 
 CgroupLimits read_cgroups(const MachineFiles& files) {
@@ -286,12 +310,25 @@ std::string_view proc_value(std::string_view text, std::string_view key) {
   return {};
 }
 
-int64_t read_memory(const MachineFiles& files, int64_t cgroup_limit) {
-  const std::string meminfo = files.text("/proc/meminfo").value_or("");
-  const auto fields = split(proc_value(meminfo, "MemTotal"), ' ');
+// A line of /proc/meminfo in bytes; 0 without one.
+int64_t meminfo(const MachineFiles& files, std::string_view key) {
+  const std::string text = files.text("/proc/meminfo").value_or("");
+  const auto fields = split(proc_value(text, key), ' ');
   const int64_t kib = fields.empty() ? 0 : parse_int(fields[0]).value_or(0);
-  if (kib <= 0 || kib > INT64_MAX / 1024) return cgroup_limit;
-  return cgroup_limit > 0 ? std::min(kib * 1024, cgroup_limit) : kib * 1024;
+  return kib <= 0 || kib > INT64_MAX / 1024 ? 0 : kib * 1024;
+}
+
+int64_t read_memory(const MachineFiles& files, int64_t cgroup_limit) {
+  const int64_t total = meminfo(files, "MemTotal");
+  if (total == 0) return cgroup_limit;
+  return cgroup_limit > 0 ? std::min(total, cgroup_limit) : total;
+}
+
+int64_t read_available(const MachineFiles& files, std::optional<int64_t> cgroup_left) {
+  const int64_t machine = meminfo(files, "MemAvailable");
+  if (!cgroup_left) return machine;
+  const int64_t left = machine == 0 ? *cgroup_left : std::min(machine, *cgroup_left);
+  return std::max<int64_t>(left, 1);
 }
 
 // CPU numbers: performance cores first, second hardware threads of a core last, neighbours in one
@@ -350,6 +387,7 @@ Topology read_topology(const TopologySource& source) {
   const CgroupLimits limits = read_cgroups(files);
   topology.cpu_quota = limits.cpus;
   topology.memory_bytes = read_memory(files, limits.memory);
+  topology.available_bytes = read_available(files, limits.memory_left);
   topology.cpu_model = proc_value(files.text("/proc/cpuinfo").value_or(""), "model name");
   return topology;
 }

@@ -25,6 +25,9 @@ struct Topology {
   int64_t l2_bytes = 0;      // of one core (or the cluster that shares it)
   int64_t l3_bytes = 0;      // of one last-level cache
   int64_t memory_bytes = 0;  // RAM, or the cgroup's limit if that is less; 0 = unknown
+  // What this process may still take of it when the topology was read, file cache that the system
+  // would give up included; 0 = unknown, at least 1 otherwise.
+  int64_t available_bytes = 0;
   std::string cpu_model;
 
   // Of `cpus`: what this process may use, not what the machine has.

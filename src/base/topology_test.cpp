@@ -124,6 +124,7 @@ TEST(Topology, TakesTheSmallestLimitOnTheWayUp) {
   const Topology t = read_recorded("quota_of_parent", first_cpus(8));
   EXPECT_DOUBLE_EQ(t.cpu_quota, 2.5);
   EXPECT_EQ(t.memory_bytes, int64_t{1} << 30);
+  EXPECT_EQ(t.available_bytes, (int64_t{1} << 30) - 700000000 + 150000000) << "cache can go";
   EXPECT_EQ(plan_threads(t, 0).cpus.size(), 2u);
 }
 
@@ -131,6 +132,7 @@ TEST(Topology, ReadsCgroupV1) {
   const Topology t = read_recorded("quota_v1", first_cpus(8));
   EXPECT_DOUBLE_EQ(t.cpu_quota, 3.0);
   EXPECT_EQ(t.memory_bytes, int64_t{2} << 30);
+  EXPECT_EQ(t.available_bytes, 1) << "used up, which is not unknown";
   EXPECT_EQ(plan_threads(t, 0).cpus.size(), 3u);
 }
 
@@ -155,6 +157,7 @@ TEST(Topology, GuessesCarefullyWithoutSysfs) {
   EXPECT_EQ(t.l2_bytes, 1 << 20);
   EXPECT_EQ(t.l3_bytes, 0);
   EXPECT_EQ(t.memory_bytes, 0);
+  EXPECT_EQ(t.available_bytes, 0);
   EXPECT_EQ(t.cpu_quota, 0);
 }
 
@@ -178,6 +181,7 @@ TEST(Topology, ReadsThisMachine) {
   EXPECT_GE(t.num_cores(), 1);
   EXPECT_LE(t.num_cores(), static_cast<int>(t.cpus.size()));
   EXPECT_GT(t.memory_bytes, 0);
+  EXPECT_GT(t.available_bytes, 0);
   EXPECT_GE(plan_threads(t, 0).cpus.size(), 1u);
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <future>
 #include <mutex>
+#include <optional>
 #include <random>
 #include <thread>
 #include <unordered_map>
@@ -12,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "sampling/logits_processors.h"
 #include "sampling/sampler.h"
 
 namespace lanner {
@@ -28,10 +31,21 @@ uint64_t draw_seed() {
   return (static_cast<uint64_t>(device()) << 32) | device();
 }
 
+[[noreturn]] void throw_stopping() {
+  throw_error(ErrorCode::kCancelled, "the engine is being destroyed");
+}
+
+TokenOutput error_output(std::string error, int output_tokens) {
+  return {.token_ids = {},
+          .finish_reason = FinishReason::kError,
+          .error = std::move(error),
+          .output_tokens = output_tokens};
+}
+
 }  // namespace
 
-// The engine's thread and its state. What other threads touch is guarded by mutex_; the rest belongs
-// to the loop alone.
+// The engine's thread and its state. What other threads touch is guarded by mutex_; the rest
+// belongs to the loop alone.
 class Engine::Loop {
  public:
   Loop(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress) {
@@ -64,13 +78,18 @@ class Engine::Loop {
     thread_.join();
   }
 
-  void post(std::function<void()> command) {
+  // Runs the command, which must not throw, on the engine's thread between two steps. False: the
+  // engine is being destroyed, it will not run.
+  bool post(std::function<void()> command) {
     {
       const std::lock_guard lock(mutex_);
+      if (stop_) return false;
       commands_.push_back(std::move(command));
     }
     wake_.notify_one();
+    return true;
   }
+  bool is_own_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
 
   void start(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
              TokenCallback on_output);
@@ -87,24 +106,27 @@ class Engine::Loop {
   struct Running {
     SamplingParams sampling;
     uint64_t seed = 0;
-    TokenCounts counts;  // for the penalties
+    std::optional<TokenCounts> counts;  // for the penalties, if there are any
     TokenCallback on_output;
     int output_tokens = 0;
   };
+  using Requests = std::unordered_map<RequestId, Running>;
 
   void load(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
   void run();
+  bool run_commands();
   void step();
   std::vector<int32_t> sample(const SchedulerOutput& output, const Tensor& logits);
   void deliver(const SequenceEvent& event);
-  void finish(RequestId id, FinishReason reason, const std::string& error);
+  static bool tell(Running& running, const TokenOutput& output);
+  void finish(Requests::iterator request, FinishReason reason, const std::string& error);
   void fail_step(const SchedulerOutput& output, const std::string& error);
   void count(const SchedulerOutput& output, double seconds);
 
   std::unique_ptr<ModelRunner> runner_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Sampler> sampler_;
-  std::unordered_map<RequestId, Running> requests_;
+  Requests requests_;
   int max_context_ = 0;
 
   mutable std::mutex mutex_;
@@ -130,63 +152,78 @@ void Engine::Loop::load(const ModelFiles& files, const LlmConfig& config,
       .num_blocks = static_cast<int32_t>(plan.memory.num_blocks),
       .block_size = kBlockSize,
       .eos_token_ids = std::move(eos),
+      .recompute_length = plan.info.recompute_length,
   });
   sampler_ = std::make_unique<Sampler>();
   max_context_ = scheduler_->max_context();
 }
 
 void Engine::Loop::run() {
-  for (;;) {
-    std::vector<std::function<void()>> commands;
-    {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return stop_ || !commands_.empty() || scheduler_->has_work(); });
-      if (stop_ && commands_.empty()) break;
-      commands.swap(commands_);
-    }
-    for (const auto& command : commands) command();
+  while (run_commands()) {
     if (scheduler_->has_work()) step();
   }
-  while (!requests_.empty()) finish(requests_.begin()->first, FinishReason::kAborted, "");
+  while (!requests_.empty()) finish(requests_.begin(), FinishReason::kAborted, "");
+}
+
+// Waits for something to do. False: the engine stops; what was posted before that has run.
+bool Engine::Loop::run_commands() {
+  std::vector<std::function<void()>> commands;
+  bool stop = false;
+  {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return stop_ || !commands_.empty() || scheduler_->has_work(); });
+    commands.swap(commands_);
+    stop = stop_;
+  }
+  for (const auto& command : commands) command();
+  return !stop;
 }
 
 void Engine::Loop::start(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
                          TokenCallback on_output) {
   Running running{.sampling = sampling,
-                  .seed = sampling.seed ? *sampling.seed : draw_seed(),
-                  .counts = TokenCounts(prompt),
-                  .on_output = std::move(on_output)};
-  requests_.emplace(id, std::move(running));
+                  .seed = 0,
+                  .counts = std::nullopt,
+                  .on_output = std::move(on_output),
+                  .output_tokens = 0};
+  if (requests_.contains(id)) {
+    tell(running, error_output(fmt::format("request id {} is in use", id), 0));
+    return;
+  }
   try {
+    running.seed = sampling.seed ? *sampling.seed : draw_seed();
+    if (has_penalties(sampling)) running.counts.emplace(prompt);
     scheduler_->add({.id = id,
                      .prompt = std::move(prompt),
                      .max_tokens = sampling.max_tokens,
                      .stop_token_ids = sampling.stop_token_ids,
                      .ignore_eos = sampling.ignore_eos});
-  } catch (const Error& e) {
-    finish(id, FinishReason::kError, e.what());
+    requests_.emplace(id, std::move(running));
+  } catch (const std::exception& e) {
+    scheduler_->finish(id);
+    tell(running, error_output(e.what(), 0));
   }
 }
 
 void Engine::Loop::abort(RequestId id) {
-  if (requests_.contains(id)) finish(id, FinishReason::kAborted, "");
+  const auto found = requests_.find(id);
+  if (found != requests_.end()) finish(found, FinishReason::kAborted, "");
 }
 
 void Engine::Loop::step() {
-  const SchedulerOutput output = scheduler_->schedule();
-  const auto start = Clock::now();
-  std::vector<int32_t> sampled;
+  SchedulerOutput output;
   try {
+    output = scheduler_->schedule();
+    const auto start = Clock::now();
     const Tensor logits = runner_->step(output);
-    sampled = sample(output, logits);
+    const std::vector<int32_t> sampled = sample(output, logits);
+    count(output, seconds_since(start));
+    for (const SequenceEvent& event : scheduler_->update(output, sampled)) deliver(event);
   } catch (const std::exception& e) {
     // A defect or an exhausted machine: these requests end, the engine goes on.
     log(LogLevel::kError, "a step failed: {}", e.what());
     fail_step(output, e.what());
-    return;
   }
-  count(output, seconds_since(start));
-  for (const SequenceEvent& event : scheduler_->update(output, sampled)) deliver(event);
 }
 
 std::vector<int32_t> Engine::Loop::sample(const SchedulerOutput& output, const Tensor& logits) {
@@ -197,7 +234,7 @@ std::vector<int32_t> Engine::Loop::sample(const SchedulerOutput& output, const T
     rows.push_back({.params = &running.sampling,
                     .seed = running.seed,
                     .step = static_cast<uint64_t>(running.output_tokens),
-                    .counts = &running.counts});
+                    .counts = running.counts ? &*running.counts : nullptr});
   }
   return sampler_->sample(logits, rows, runner_->threads());
 }
@@ -206,44 +243,68 @@ void Engine::Loop::deliver(const SequenceEvent& event) {
   const auto found = requests_.find(event.id);
   if (found == requests_.end()) return;
   Running& running = found->second;
-  for (int32_t token : event.tokens) running.counts.add_output(token);
-  running.output_tokens += static_cast<int>(event.tokens.size());
-  const std::string error = event.finish_reason == FinishReason::kError
-                                ? "the model's logits are not numbers"
-                                : "";
-  const bool go_on = running.on_output({.token_ids = event.tokens,
-                                        .finish_reason = event.finish_reason,
-                                        .error = error,
-                                        .output_tokens = running.output_tokens});
-  if (event.finish_reason != FinishReason::kNone) {
-    requests_.erase(found);
-  } else if (!go_on) {
-    scheduler_->finish(event.id);
-    requests_.erase(found);
+  if (running.counts) {
+    for (int32_t token : event.tokens) running.counts->add_output(token);
   }
-}
-
-void Engine::Loop::finish(RequestId id, FinishReason reason, const std::string& error) {
-  scheduler_->finish(id);
-  const auto found = requests_.find(id);
-  const Running running = std::move(found->second);
+  running.output_tokens += static_cast<int>(event.tokens.size());
+  const std::string error =
+      event.finish_reason == FinishReason::kError ? "the model's logits are not numbers" : "";
+  const bool go_on = tell(running, {.token_ids = event.tokens,
+                                    .finish_reason = event.finish_reason,
+                                    .error = error,
+                                    .output_tokens = running.output_tokens});
+  if (go_on && event.finish_reason == FinishReason::kNone) return;
+  scheduler_->finish(event.id);
   requests_.erase(found);
-  running.on_output({.token_ids = {},
-                     .finish_reason = reason,
-                     .error = error,
-                     .output_tokens = running.output_tokens});
 }
 
+// Calls back. False: the request wants no more. The callback is somebody else's code, and nothing
+// it throws may end the loop.
+bool Engine::Loop::tell(Running& running, const TokenOutput& output) {
+  std::string thrown = "something that is no std::exception";
+  try {
+    return running.on_output(output);
+  } catch (const std::exception& e) {
+    thrown = e.what();
+  } catch (...) {
+  }
+  log(LogLevel::kError, "the callback of a request threw: {}", thrown);
+  try {
+    running.on_output(error_output("the callback threw: " + thrown, running.output_tokens));
+  } catch (...) {
+    // It has been told.
+  }
+  return false;
+}
+
+void Engine::Loop::finish(Requests::iterator request, FinishReason reason,
+                          const std::string& error) {
+  scheduler_->finish(request->first);
+  Running running = std::move(request->second);
+  requests_.erase(request);
+  tell(running, {.token_ids = {},
+                 .finish_reason = reason,
+                 .error = error,
+                 .output_tokens = running.output_tokens});
+}
+
+// Ends the sequences of a step; all of them if there was no step yet, so that the next one is not
+// the same again.
 void Engine::Loop::fail_step(const SchedulerOutput& output, const std::string& error) {
   for (const ScheduledSequence& scheduled : output.sequences) {
-    finish(scheduled.id, FinishReason::kError, error);
+    const auto found = requests_.find(scheduled.id);
+    if (found != requests_.end()) finish(found, FinishReason::kError, error);
   }
+  if (!output.empty()) return;
+  while (!requests_.empty()) finish(requests_.begin(), FinishReason::kError, error);
 }
 
 void Engine::Loop::count(const SchedulerOutput& output, double seconds) {
-  // A decoding sequence takes one token whose logits are sampled; a prompt's last chunk of one token
-  // looks the same and is counted so.
-  const bool is_decode = output.tokens.size() == output.sequences.size();
+  // Decoding sequences take one token each. A step that has prompts too counts as prefill as a
+  // whole.
+  const bool is_decode = std::ranges::all_of(output.sequences, [&](const auto& scheduled) {
+    return scheduled.num_tokens == 1 && requests_.at(scheduled.id).output_tokens > 0;
+  });
   const std::lock_guard lock(mutex_);
   if (is_decode) {
     stats_.decode_tokens += static_cast<int64_t>(output.tokens.size());
@@ -276,10 +337,11 @@ void Engine::submit(RequestId id, std::vector<int32_t> prompt, const SamplingPar
   check_argument(static_cast<int64_t>(prompt.size()) < context,
                  "the prompt has {} tokens; the context holds {} and an answer needs at least one",
                  prompt.size(), context);
-  loop_->post([loop = loop_.get(), id, prompt = std::move(prompt), sampling,
-               on_output = std::move(on_output)]() mutable {
+  const bool posted = loop_->post([loop = loop_.get(), id, prompt = std::move(prompt), sampling,
+                                   on_output = std::move(on_output)]() mutable {
     loop->start(id, std::move(prompt), sampling, std::move(on_output));
   });
+  if (!posted) throw_stopping();
 }
 
 void Engine::abort(RequestId id) {
@@ -287,17 +349,22 @@ void Engine::abort(RequestId id) {
 }
 
 void Engine::call(const std::function<void(ModelRunner&)>& task) {
-  std::promise<void> done;
-  loop_->post([&] {
+  if (is_engine_thread()) return task(loop_->runner());
+  // Shared: the waiting thread may be through before set_value() is.
+  const auto done = std::make_shared<std::promise<void>>();
+  const bool posted = loop_->post([&task, done, loop = loop_.get()] {
     try {
-      task(loop_->runner());
-      done.set_value();
+      task(loop->runner());
+      done->set_value();
     } catch (...) {
-      done.set_exception(std::current_exception());
+      done->set_exception(std::current_exception());
     }
   });
-  done.get_future().get();
+  if (!posted) throw_stopping();
+  done->get_future().get();
 }
+
+bool Engine::is_engine_thread() const { return loop_->is_own_thread(); }
 
 const ModelRunner& Engine::runner() const { return loop_->runner(); }
 

@@ -10,8 +10,8 @@
 
 namespace lanner {
 
-// What a GGUF file says of its text, handed from the reader of the file to the text part, which know
-// nothing of each other. `name` starts the messages of errors.
+// What a GGUF file says of its text, handed from the reader of the file to the text part, which
+// know nothing of each other. `name` starts the messages of errors.
 GgufVocabulary to_vocabulary(const GgufTokenizerData& data, const std::string& name);
 
 // Nothing if the file has no template.

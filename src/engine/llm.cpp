@@ -23,13 +23,16 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Text of one request: tokens in, whole characters up to a stop string out. Lives in the callback that
-// the engine holds, so it is used by the engine's thread alone.
+// Text of one request: tokens in, whole characters up to a stop string out. Lives in the callback
+// that the engine holds, so it is used by the engine's thread alone.
 class TextStream {
  public:
   TextStream(RequestId id, const Tokenizer* tokenizer, const SamplingParams& sampling,
              int prompt_tokens, OutputCallback on_output)
-      : id_(id), prompt_tokens_(prompt_tokens), stop_(sampling.stop), on_output_(std::move(on_output)) {
+      : id_(id),
+        prompt_tokens_(prompt_tokens),
+        stop_(sampling.stop),
+        on_output_(std::move(on_output)) {
     if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
   }
 
@@ -108,8 +111,9 @@ class LlmImpl final : public LLM {
     const RequestId id = next_id_++;
     std::vector<int32_t> prompt = prompt_tokens(request);
     if (!request.sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
-    auto stream = std::make_shared<TextStream>(id, text_.tokenizer(), request.sampling,
-                                               static_cast<int>(prompt.size()), std::move(on_output));
+    auto stream =
+        std::make_shared<TextStream>(id, text_.tokenizer(), request.sampling,
+                                     static_cast<int>(prompt.size()), std::move(on_output));
     engine_->submit(id, std::move(prompt), request.sampling,
                     [stream](const TokenOutput& news) { return stream->push(news); });
     return id;
@@ -120,11 +124,14 @@ class LlmImpl final : public LLM {
   std::vector<Completion> generate(const std::vector<Request>& requests) override {
     const auto collector = std::make_shared<Collector>(requests.size());
     if (requests.empty()) return {};
+    check_argument(!engine_->is_engine_thread(),
+                   "a callback cannot wait for another request: submit() it");
     std::vector<RequestId> submitted;
     try {
       for (size_t i = 0; i < requests.size(); ++i) {
-        submitted.push_back(submit(
-            requests[i], [collector, i](const RequestOutput& output) { collector->add(i, output); }));
+        submitted.push_back(submit(requests[i], [collector, i](const RequestOutput& output) {
+          collector->add(i, output);
+        }));
       }
     } catch (...) {
       for (RequestId id : submitted) abort(id);
@@ -133,7 +140,8 @@ class LlmImpl final : public LLM {
     return collector->wait();
   }
 
-  Completion chat(const std::vector<ChatMessage>& messages, const SamplingParams& sampling) override {
+  Completion chat(const std::vector<ChatMessage>& messages,
+                  const SamplingParams& sampling) override {
     Request request{.prompt = render(messages, /*add_generation_prompt=*/true),
                     .sampling = sampling,
                     .prompt_has_special_tokens = true};
@@ -165,12 +173,12 @@ class LlmImpl final : public LLM {
   SamplingParams default_sampling_params() const override {
     const GenerationConfig& given = files_.generation;
     SamplingParams params;
+    params.repetition_penalty = given.repetition_penalty.value_or(1.0);
     if (!given.do_sample.value_or(given.temperature.has_value())) return params;
     params.temperature = given.temperature.value_or(1.0);
     params.top_k = given.top_k.value_or(0);
     params.top_p = given.top_p.value_or(1.0);
     params.min_p = given.min_p.value_or(0.0);
-    params.repetition_penalty = given.repetition_penalty.value_or(1.0);
     return params;
   }
   int max_context() const override { return engine_->runner().plan().memory.max_context; }
@@ -206,7 +214,8 @@ class LlmImpl final : public LLM {
     if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
     const std::string& text = std::get<std::string>(request.prompt);
     return request.prompt_has_special_tokens
-               ? text_.required_tokenizer().encode(text, /*add_special=*/false, SpecialInText::kRecognise)
+               ? text_.required_tokenizer().encode(text, /*add_special=*/false,
+                                                   SpecialInText::kRecognise)
                : text_.required_tokenizer().encode(text, /*add_special=*/true);
   }
 

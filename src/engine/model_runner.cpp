@@ -1,61 +1,49 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model_runner.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include <algorithm>
+#include <cctype>
 
 #include "base/env.h"
 #include "base/error.h"
 #include "base/isa.h"
 #include "base/log.h"
+#include "kernels/gemm/gemm.h"
 #include "models/registry.h"
 
 namespace lanner {
 namespace {
 
-// The types a KV cache or the weights may have, by the names users write.
-DType parse_choice(const char* option, const std::string& name, std::span<const DType> choices) {
-  std::string known = "auto";
-  for (DType choice : choices) {
-    if (name == dtype_name(choice)) return choice;
-    known += std::string(", ") + dtype_name(choice);
-  }
-  throw_error(ErrorCode::kInvalidArgument, "{} '{}' is unknown; known: {}", option, name, known);
-}
-
-std::optional<DType> parse_weight_dtype(const std::string& name) {
+// The type that an option names; nothing for "auto".
+std::optional<DType> parse_choice(const char* option, const std::string& name,
+                                  std::span<const char* const> names) {
   if (name == "auto") return std::nullopt;
-  static constexpr DType kChoices[] = {DType::kF32, DType::kF16, DType::kBf16, DType::kI8};
-  return parse_choice("dtype", name, kChoices);
+  if (std::ranges::find(names, name) != names.end()) return parse_dtype(name);
+  throw_error(ErrorCode::kInvalidArgument, "{} '{}' is unknown; known: auto, {}", option, name,
+              fmt::join(names, ", "));
 }
 
-DType parse_kv_dtype(const std::string& name) {
-  if (name == "auto") return DType::kF16;
-  static constexpr DType kChoices[] = {DType::kF32, DType::kF16, DType::kBf16};
-  return parse_choice("kv_dtype", name, kChoices);
+// The type of a tensor by the name its file has for it; nothing if Lanner has no such type.
+std::optional<DType> stored_dtype(std::string name) {
+  if (name == "F32") return DType::kF32;
+  if (name == "F16") return DType::kF16;
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
+  return parse_dtype(name);
 }
 
-// What the weight matrices will take once packed.
-int64_t estimate_weight_bytes(const Checkpoint& checkpoint, std::optional<DType> dtype) {
+// What the weights will take once the matrices among them are packed.
+int64_t estimate_weight_bytes(const Checkpoint& checkpoint, const ModelInfo& model,
+                              std::optional<DType> dtype) {
   int64_t bytes = 0;
   for (const std::string& name : checkpoint.names()) {
+    if (std::ranges::find(model.unpacked_weights, name) != model.unpacked_weights.end()) continue;
     const TensorInfo info = checkpoint.info(name);
-    const bool is_matrix = info.shape.size() == 2;
-    const int64_t packed = is_matrix ? info.shape[0] * info.shape[1] : 0;
-    bytes += is_matrix && dtype ? packed * dtype_info(*dtype).block_bytes : info.bytes;
+    const std::optional<DType> stored = stored_dtype(info.dtype);
+    const bool is_packed = info.shape.size() == 2 && stored;
+    bytes +=
+        is_packed ? packed_weight_bytes(info.shape[0], info.shape[1], *stored, dtype) : info.bytes;
   }
   return bytes;
-}
-
-void pin_caller(const ThreadPlan& plan) {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  CPU_SET(static_cast<size_t>(plan.cpus.front()), &set);
-  if (pthread_setaffinity_np(pthread_self(), sizeof(set), &set) != 0) {
-    log_warn("cannot pin the engine's thread to CPU {}", plan.cpus.front());
-  }
 }
 
 ForwardBatch make_batch(const SchedulerOutput& output) {
@@ -108,7 +96,7 @@ ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& confi
   return plan_threads(topology, config.threads > 0 ? config.threads : from_environment);
 }
 
-ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config) {
+ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology) {
   check_argument(config.max_context >= 0, "max_context must be 0 (automatic) or more, not {}",
                  config.max_context);
   check_argument(config.kv_cache_bytes >= 0, "kv_cache_bytes must be 0 (automatic) or more, not {}",
@@ -119,8 +107,8 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config) {
                  config.max_sequences);
   ModelPlan plan;
   plan.info = find_model_family(files.config).info(files.config);
-  plan.weight_dtype = parse_weight_dtype(config.dtype);
-  plan.kv_dtype = parse_kv_dtype(config.kv_dtype);
+  plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
+  plan.kv_dtype = parse_choice("kv_dtype", config.kv_dtype, kKvDtypes).value_or(DType::kF16);
   plan.kv_layouts.assign(static_cast<size_t>(plan.info.num_layers),
                          KvLayout{.dtype = plan.kv_dtype,
                                   .block_size = kBlockSize,
@@ -128,8 +116,8 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config) {
                                   .head_dim = plan.info.head_dim,
                                   .v_head_dim = plan.info.v_head_dim});
   plan.memory = plan_memory(
-      {.available_bytes = available_memory(),
-       .weight_bytes = estimate_weight_bytes(*files.checkpoint, plan.weight_dtype),
+      {.available_bytes = topology.available_bytes,
+       .weight_bytes = estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype),
        .kv_bytes_per_block = plan_kv_cache(plan.kv_layouts).bytes_per_block,
        .block_size = kBlockSize,
        .model_max_context = plan.info.max_position,
@@ -141,14 +129,16 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config) {
 
 ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                          const ProgressCallback& progress)
-    : plan_(plan_model(files, config)),
+    : topology_(read_topology()),
+      plan_(plan_model(files, config, topology_)),
       max_tokens_per_step_(config.max_tokens_per_step),
-      topology_(read_topology()),
       thread_plan_(plan_compute_threads(topology_, config)),
       communicator_(make_single_communicator()) {
   log_info("threads: {} ({}); ISA: {}", thread_plan_.cpus.size(), thread_plan_.reason,
            cpu_isa().to_string());
-  pin_caller(thread_plan_);
+  log_info("context: {} of the model's {} tokens, KV cache {} MiB", plan_.memory.max_context,
+           plan_.info.max_position, plan_.memory.kv_bytes >> 20);
+  pin_this_thread(thread_plan_.cpus.front());
   threads_ = std::make_unique<ThreadPool>(thread_plan_.cpus);
 
   int64_t total = 0;
@@ -167,8 +157,8 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                    .on_weight = report};
   model_ = find_model_family(files.config).load(files.config, *files.checkpoint, load);
   report(total - done);  // norms, biases and what the model has no use for
-  cache_ = std::make_unique<KvCache>(plan_.kv_layouts,
-                                     static_cast<int32_t>(plan_.memory.num_blocks));
+  cache_ =
+      std::make_unique<KvCache>(plan_.kv_layouts, static_cast<int32_t>(plan_.memory.num_blocks));
 }
 
 ExecutionContext ModelRunner::context() {
@@ -181,7 +171,10 @@ ExecutionContext ModelRunner::context() {
 Tensor ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
   const int64_t rows = static_cast<int64_t>(batch.logits_rows.size());
   const size_t bytes = static_cast<size_t>(rows * info().vocab_size) * sizeof(float);
-  if (logits_.size() < bytes) logits_ = Buffer(bytes);
+  if (logits_.size() < bytes) {
+    logits_ = Buffer();  // both at once may be too much
+    logits_ = Buffer(bytes);
+  }
   const Tensor logits(logits_.data(), DType::kF32, Shape{rows, info().vocab_size});
   ExecutionContext execution = context();
   model_->forward(batch, cache, logits, execution);
@@ -197,7 +190,11 @@ void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
   check_argument(count <= plan_.memory.max_context,
                  "{} tokens are more than the context of {} tokens", count,
                  plan_.memory.max_context);
-  const int chunk = chunk_tokens > 0 ? chunk_tokens : max_tokens_per_step_;
+  constexpr int64_t kMaxLogits = (int64_t{64} << 20) / sizeof(float);
+  const int64_t fitting = std::max<int64_t>(kMaxLogits / info().vocab_size, 1);
+  const int chunk = chunk_tokens > 0
+                        ? chunk_tokens
+                        : static_cast<int>(std::min<int64_t>(max_tokens_per_step_, fitting));
   KvCache cache(plan_.kv_layouts, static_cast<int32_t>(ceil_div(count, kBlockSize)));
   for (int begin = 0; begin < count; begin += chunk) {
     on_rows(run(make_chunk(tokens, begin, std::min(begin + chunk, count)), cache));

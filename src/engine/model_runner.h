@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,7 +31,7 @@ struct ModelPlan {
 };
 
 // Throws Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
-ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config);
+ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology);
 
 // Tokens of a KV cache block.
 inline constexpr int kBlockSize = 32;
@@ -50,9 +51,10 @@ class ModelRunner {
   //   returns  [sequences with needs_logits, vocab_size]  fp32
   Tensor step(const SchedulerOutput& output);
 
-  // Feeds the tokens through a KV cache of their own and hands over the logits of every position, in
-  // order, a chunk of rows at a time: [chunk, vocab_size] fp32. Sequences in the engine's cache are
-  // not touched. chunk_tokens = 0: as many as a step may have.
+  // Feeds the tokens through a KV cache of their own and hands over the logits of every position,
+  // in order, a chunk of rows at a time: [chunk, vocab_size] fp32. Sequences in the engine's cache
+  // are not touched. chunk_tokens = 0: as many as a step may have, within 64 MiB of logits. Throws
+  // Error(kInvalidArgument) for no tokens, or more than the context.
   void logits(std::span<const int32_t> tokens, int chunk_tokens,
               const std::function<void(const Tensor& rows)>& on_rows);
 
@@ -68,9 +70,9 @@ class ModelRunner {
   ExecutionContext context();
   Tensor run(const ForwardBatch& batch, KvCache& cache);
 
+  Topology topology_;
   ModelPlan plan_;
   int max_tokens_per_step_;
-  Topology topology_;
   ThreadPlan thread_plan_;
   std::unique_ptr<ThreadPool> threads_;
   std::unique_ptr<Communicator> communicator_;

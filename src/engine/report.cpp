@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/report.h"
 
-#include <algorithm>
 #include <sstream>
 
 #include "base/isa.h"
@@ -35,7 +34,7 @@ Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
                {"l2_bytes", bytes_or_null(topology.l2_bytes)},
                {"l3_bytes", bytes_or_null(topology.l3_bytes)},
                {"memory_bytes", bytes_or_null(topology.memory_bytes)},
-               {"available_bytes", available_memory()},
+               {"available_bytes", bytes_or_null(topology.available_bytes)},
                {"threads", threads.cpus.size()},
                {"thread_cpus", threads.cpus},
                {"threads_reason", threads.reason}};
@@ -57,7 +56,7 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
               {"kv_dtype", dtype_name(plan.kv_dtype)},
               {"model_max_context", plan.info.max_position},
               {"memory_plan",
-               {{"available_bytes", plan.memory.available_bytes},
+               {{"available_bytes", bytes_or_null(plan.memory.available_bytes)},
                 {"weight_bytes", plan.memory.weight_bytes},
                 {"kv_cache_bytes", plan.memory.kv_bytes},
                 {"kv_bytes_per_token", plan.memory.kv_bytes_per_token},
@@ -74,7 +73,7 @@ std::string model_report(const std::string& path, const LlmConfig& config) {
   const ModelFiles files = open_model(path);
   const Topology topology = read_topology();
   Json report = describe_machine(topology, plan_compute_threads(topology, config));
-  report["model"] = describe_model(files, plan_model(files, config));
+  report["model"] = describe_model(files, plan_model(files, config, topology));
   return report.dump(2);
 }
 

@@ -19,8 +19,8 @@ struct AttentionConfig {
   float scale = 0.0f;  // of QK^T
 };
 
-// Self-attention over the KV cache: one GEMM for Q, K and V, rotation, the store of the new K and V,
-// attention, the output projection. Grouped-query when num_kv_heads < num_heads.
+// Self-attention over the KV cache: one GEMM for Q, K and V, rotation, the store of the new K and
+// V, attention, the output projection. Grouped-query when num_kv_heads < num_heads.
 class Attention {
  public:
   // rotary is shared by the layers of a model.

@@ -12,8 +12,8 @@
 
 namespace lanner {
 
-// What a forward pass runs on. Owned by the ModelRunner, passed by reference through every layer; two
-// engines in one process have two.
+// What a forward pass runs on. Owned by the ModelRunner, passed by reference through every layer;
+// two engines in one process have two.
 struct ExecutionContext {
   ThreadPool& threads;
   Workspace& workspace;

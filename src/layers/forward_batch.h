@@ -11,9 +11,9 @@ namespace lanner {
 // each is in (a chunk of a prompt, one decoded token).
 struct ForwardBatch {
   struct Sequence {
-    int token_begin = 0;   // first of its tokens in token_ids
+    int token_begin = 0;  // first of its tokens in token_ids
     int token_count = 0;
-    int past_length = 0;   // its tokens already in the cache
+    int past_length = 0;  // its tokens already in the cache
     // Length that length-dependent RoPE scalings (dynamic, longrope) go by: of the whole prompt
     // while it is prefilled in chunks, then of the sequence so far.
     int rope_length = 0;

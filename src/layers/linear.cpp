@@ -3,14 +3,12 @@
 
 #include <algorithm>
 
-#include "kernels/convert/convert.h"
+#include "layers/load_vector.h"
 
 namespace lanner {
 namespace {
 
-GemmPackOptions pack_options(const LoadContext& context) {
-  return {.dtype = context.weight_dtype};
-}
+GemmPackOptions pack_options(const LoadContext& context) { return {.dtype = context.weight_dtype}; }
 
 }  // namespace
 
@@ -19,23 +17,20 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool b
   std::vector<CheckpointTensor> tensors;
   std::vector<Tensor> views;
   for (const LinearPart& part : parts) {
-    tensors.push_back(
-        weights.tensor(part.name + ".weight", Shape{part.out_features, in_features}));
+    tensors.push_back(weights.tensor(part.name + ".weight", Shape{part.out_features, in_features}));
     views.push_back(tensors.back().view);
     if (!bias) continue;
-    const CheckpointTensor loaded = weights.tensor(part.name + ".bias", Shape{part.out_features});
-    const size_t begin = bias_.size();
-    bias_.resize(begin + static_cast<size_t>(part.out_features));
-    select_convert(loaded.view.dtype(), DType::kF32)(loaded.view.raw(), part.out_features,
-                                                       bias_.data() + begin);
+    const std::vector<float> part_bias =
+        load_vector(weights, part.name + ".bias", part.out_features);
+    bias_.insert(bias_.end(), part_bias.begin(), part_bias.end());
   }
   weight_ = PackedWeight::pack(views, pack_options(context), context.execution.threads);
   for (const Tensor& view : views) context.on_weight(view.bytes());
 }
 
 Linear::Linear(const CheckpointTensor& weight, LoadContext& context)
-    : weight_(PackedWeight::pack({&weight.view, 1}, pack_options(context),
-                                 context.execution.threads)) {
+    : weight_(
+          PackedWeight::pack({&weight.view, 1}, pack_options(context), context.execution.threads)) {
   context.on_weight(weight.view.bytes());
 }
 

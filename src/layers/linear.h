@@ -21,8 +21,8 @@ struct LinearPart {
 // after construction.
 //
 // The layer states how it is split over the ranks of a tensor parallel job: ColumnParallelLinear
-// holds a share of the outputs, RowParallelLinear a share of the inputs, whose partial sums are added
-// over the ranks.
+// holds a share of the outputs, RowParallelLinear a share of the inputs, whose partial sums are
+// added over the ranks.
 class Linear {
  public:
   Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool bias,

@@ -26,8 +26,7 @@ GatedMlp::GatedMlp(const GatedMlpConfig& config, const WeightScope& weights, Loa
                config.hidden, config.bias, weights, context),
       down_({{"down_proj", config.hidden}}, config.intermediate, config.bias, weights, context) {}
 
-void GatedMlp::forward_add(const Tensor& x, const Tensor& hidden,
-                           ExecutionContext& context) const {
+void GatedMlp::forward_add(const Tensor& x, const Tensor& hidden, ExecutionContext& context) const {
   const Workspace::Scope scope(context.workspace);
   const int64_t width = config_.intermediate;
   const Tensor gate_up =

@@ -7,8 +7,8 @@
 
 namespace lanner {
 
-// The activation that config.json names under `key`. Throws Error(kUnsupported) naming the value and
-// those that work.
+// The activation that config.json names under `key`. Throws Error(kUnsupported) naming the value
+// and those that work.
 Activation read_activation(const ConfigReader& config, const char* key);
 
 struct GatedMlpConfig {

@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "layers/execution_context.h"
+#include "layers/load_vector.h"
 #include "weights/checkpoint.h"
 
 namespace lanner {
-
-// A vector of the checkpoint as fp32. Throws Error naming the tensor unless it has `size` elements.
-std::vector<float> load_vector(const WeightScope& weights, const std::string& name, int64_t size);
 
 // Root mean square normalisation with its weight; the arithmetic is that of kernels/rms_norm.
 class RmsNorm {

@@ -99,9 +99,7 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       theta(config.optional_double("rope_theta", 10000.0)),
       max_position(config.required_int("max_position_embeddings")),
       original_max_position(max_position) {
-  const double partial = config.optional_double("partial_rotary_factor", 1.0);
-  check_argument(partial > 0 && partial <= 1, "{} is {}, expected a part in (0, 1]",
-                 config.key_path("partial_rotary_factor"), partial);
+  const double partial = config.optional_double("partial_rotary_factor", 1.0, {.max = 1.0});
   rotary_dim = static_cast<int>(head_dim * partial);
   check_argument(rotary_dim >= 2 && rotary_dim % 2 == 0,
                  "{}: rotates {} of {} elements of a head; expected an even number of them",
@@ -121,10 +119,15 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
     case RopeScaling::kDefault:
       break;
     case RopeScaling::kLinear:
-    case RopeScaling::kDynamic:
       factor = rope.required_double("factor");
       break;
+    case RopeScaling::kDynamic:
+      factor = rope.required_double("factor");
+      // The reference goes by max_position_embeddings.
+      rope.refuse_unless("original_max_position_embeddings", max_position);
+      break;
     case RopeScaling::kLlama3:
+      rope.required_double("original_max_position_embeddings");
       factor = rope.required_double("factor");
       low_freq_factor = rope.required_double("low_freq_factor");
       high_freq_factor = rope.required_double("high_freq_factor");
@@ -137,6 +140,8 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       beta_fast = rope.optional_double("beta_fast", beta_fast);
       beta_slow = rope.optional_double("beta_slow", beta_slow);
       truncate = rope.optional_bool("truncate", true);
+      check_argument(theta > 1.0, "{}: is {}, expected more than 1", config.key_path("rope_theta"),
+                     theta);
       const double mscale = rope.optional_double("mscale", 0.0, DoubleRange::not_negative());
       const double mscale_all_dim =
           rope.optional_double("mscale_all_dim", 0.0, DoubleRange::not_negative());
@@ -152,6 +157,8 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
     case RopeScaling::kLongrope: {
       short_factor = factor_list(rope, "short_factor", rotary_dim);
       long_factor = factor_list(rope, "long_factor", rotary_dim);
+      check_argument(original_max_position > 1.0, "{}: is {}, expected more than 1",
+                     rope.key_path("original_max_position_embeddings"), original_max_position);
       factor = max_position / original_max_position;
       const double given = rope.optional_double("factor", factor);
       const double computed =
@@ -166,9 +173,14 @@ int RopeConfig::max_length() const {
   constexpr double kDynamicReach = 16.0;
   constexpr double kLongest = 1 << 24;
   double length = max_position;
-  if (scaling == RopeScaling::kDynamic) length *= factor * kDynamicReach;
+  if (scaling == RopeScaling::kDynamic) length *= std::max(factor * kDynamicReach, 1.0);
   if (scaling == RopeScaling::kYarn) length = std::max(length, original_max_position * factor);
   return static_cast<int>(std::min(length, kLongest));
+}
+
+int RopeConfig::recompute_length() const {
+  const bool crosses = scaling == RopeScaling::kLongrope && original_max_position < max_position;
+  return crosses ? static_cast<int>(original_max_position) : 0;
 }
 
 std::vector<double> rope_frequencies(const RopeConfig& config, int length) {

@@ -18,27 +18,29 @@ enum class RopeScaling { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongrope 
 
 struct RopeConfig {
   // Reads rope_theta, rope_scaling (or rope_parameters), max_position_embeddings and
-  // partial_rotary_factor. Throws Error(kUnsupported) for a scaling that is none of the above, naming
-  // it, and Error(kInvalidArgument) for parameters that make no sense.
+  // partial_rotary_factor. Throws Error(kUnsupported) for a scaling that is none of the above,
+  // naming it, and Error(kInvalidArgument) for parameters that make no sense.
   RopeConfig(const ConfigReader& config, int head_dim, RopeStyle style = RopeStyle::kHalves);
 
-  // The longest sequence the frequencies are meant for. The dynamic base follows any length; far past
-  // its factor the distances it can tell apart get coarse, hence a generous bound.
+  // The longest sequence the frequencies are meant for. The dynamic base follows any length; far
+  // past its factor the distances it can tell apart get coarse, hence a generous bound.
   int max_length() const;
+  // ModelInfo::recompute_length.
+  int recompute_length() const;
 
   RopeStyle style = RopeStyle::kHalves;
   RopeScaling scaling = RopeScaling::kDefault;
   int rotary_dim = 0;
   double theta = 10000.0;
-  int max_position = 0;           // max_position_embeddings
+  int max_position = 0;  // max_position_embeddings
   double original_max_position = 0;
   double factor = 1.0;
-  double low_freq_factor = 1.0;   // llama3
-  double high_freq_factor = 4.0;  // llama3
-  double beta_fast = 32.0;        // yarn
-  double beta_slow = 1.0;         // yarn
-  bool truncate = true;           // yarn: whole dimensions as the ends of the ramp
-  double attention_scaling = 1.0;  // yarn, longrope: factor of cos and sin
+  double low_freq_factor = 1.0;      // llama3
+  double high_freq_factor = 4.0;     // llama3
+  double beta_fast = 32.0;           // yarn
+  double beta_slow = 1.0;            // yarn
+  bool truncate = true;              // yarn: whole dimensions as the ends of the ramp
+  double attention_scaling = 1.0;    // yarn, longrope: factor of cos and sin
   std::vector<double> short_factor;  // longrope, [rotary_dim / 2]
   std::vector<double> long_factor;
 };
@@ -46,13 +48,14 @@ struct RopeConfig {
 // The frequencies [rotary_dim / 2] for a sequence of `length` tokens.
 std::vector<double> rope_frequencies(const RopeConfig& config, int length);
 
-// RoPE with its tables, shared by the layers of a model. Tables are computed in double and stored in
-// fp32. Immutable: used by several threads at once.
+// RoPE with its tables, shared by the layers of a model. Tables are computed in double and stored
+// in fp32. Immutable: used by several threads at once.
 class RotaryEmbedding {
  public:
   RotaryEmbedding(RopeConfig config, int head_dim, LoadContext& context);
 
-  // Rotates every head of x [num_tokens, num_heads * head_dim] in place; num_tokens as in the batch.
+  // Rotates every head of x [num_tokens, num_heads * head_dim] in place; num_tokens as in the
+  // batch.
   void apply(const Tensor& x, const ForwardBatch& batch, ExecutionContext& context) const;
 
  private:

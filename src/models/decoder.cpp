@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/decoder.h"
 
+#include <cstring>
+
 namespace lanner {
 
 DecoderConfig::DecoderConfig(const ConfigReader& config)
@@ -9,6 +11,10 @@ DecoderConfig::DecoderConfig(const ConfigReader& config)
       num_layers(config.required_int("num_hidden_layers")),
       tie_word_embeddings(config.optional_bool("tie_word_embeddings", false)),
       eos_token_ids(config.token_ids("eos_token_id")) {}
+
+std::vector<std::string> DecoderConfig::unpacked_weights() const {
+  return {tie_word_embeddings ? "lm_head.weight" : "model.embed_tokens.weight"};
+}
 
 void gather_rows(const Tensor& x, const std::vector<int32_t>& indices, const Tensor& y) {
   const size_t bytes = static_cast<size_t>(x.size(-1)) * sizeof(float);

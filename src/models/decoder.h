@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <algorithm>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
@@ -26,6 +24,10 @@ struct DecoderConfig {
   int num_layers = 0;
   bool tie_word_embeddings = false;
   std::vector<int32_t> eos_token_ids;
+
+  // For ModelInfo. Tied embeddings are packed as output weights, and a copy of them in the file is
+  // not read.
+  std::vector<std::string> unpacked_weights() const;
 };
 
 // Copies the rows `indices` of x [num_tokens, hidden] to y [indices, hidden].
@@ -42,8 +44,8 @@ class DecoderModel final : public Model {
         embedding_(WeightScope(checkpoint).at("model.embed_tokens"), config.decoder.vocab_size,
                    config.decoder.hidden_size) {
     const WeightScope weights = WeightScope(checkpoint).at("model");
-    const auto rotary = std::make_shared<const RotaryEmbedding>(config.rope,
-                                                                config.attention.head_dim, context);
+    const auto rotary =
+        std::make_shared<const RotaryEmbedding>(config.rope, config.attention.head_dim, context);
     blocks_.reserve(static_cast<size_t>(config.decoder.num_layers));
     for (int i = 0; i < config.decoder.num_layers; ++i) {
       blocks_.emplace_back(config, rotary, weights.at("layers").at(i), context);

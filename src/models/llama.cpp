@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Llama 1, 2, 3 and 3.x (arXiv 2302.13971, 2307.09288, 2407.21783; HF transformers/models/llama), and
-// what shares its architecture (SmolLM2, TinyLlama, Vicuna, Yi, …): pre-norm blocks of rotary
+// Llama 1, 2, 3 and 3.x (arXiv 2302.13971, 2307.09288, 2407.21783; HF transformers/models/llama),
+// and what shares its architecture (SmolLM2, TinyLlama, Vicuna, Yi, …): pre-norm blocks of rotary
 // attention and a gated MLP.
 #include "models/llama.h"
 
@@ -23,10 +23,12 @@ AttentionConfig read_attention(const ConfigReader& c, int64_t hidden) {
                  c.key_path("num_key_value_heads"), attention.num_kv_heads, attention.num_heads);
   if (c.contains("head_dim")) {
     attention.head_dim = c.required_int("head_dim", {.min = 2});
+    check_argument(attention.head_dim % 2 == 0, "{}: is {}, expected an even number",
+                   c.key_path("head_dim"), attention.head_dim);
   } else {
-    check_argument(hidden % attention.num_heads == 0 && hidden / attention.num_heads >= 2,
-                   "{}: {} heads do not divide hidden_size {}", c.key_path("num_attention_heads"),
-                   attention.num_heads, hidden);
+    check_argument(hidden % (int64_t{2} * attention.num_heads) == 0,
+                   "{}: {} heads do not divide hidden_size {} into heads of an even size",
+                   c.key_path("num_attention_heads"), attention.num_heads, hidden);
     attention.head_dim = static_cast<int>(hidden / attention.num_heads);
   }
   attention.qkv_bias = c.optional_bool("attention_bias", false);
@@ -45,7 +47,8 @@ struct LlamaConfig {
             .activation = read_activation(c, "hidden_act"),
             .bias = c.optional_bool("mlp_bias", false)},
         rms_norm_eps(c.required_float("rms_norm_eps")) {
-    c.refuse_unless("pretraining_tp", 1);
+    c.refuse_unless("rope_interleaved", false);  // in SmolLM2's files
+    c.ignore("max_sequence_length");             // in Llama 1's: max_position_embeddings again
     c.finish();
   }
 
@@ -101,7 +104,9 @@ ModelInfo llama_info(const ConfigReader& reader) {
           .num_kv_heads = config.attention.num_kv_heads,
           .head_dim = config.attention.head_dim,
           .v_head_dim = config.attention.head_dim,
-          .eos_token_ids = config.decoder.eos_token_ids};
+          .recompute_length = config.rope.recompute_length(),
+          .eos_token_ids = config.decoder.eos_token_ids,
+          .unpacked_weights = config.decoder.unpacked_weights()};
 }
 
 std::unique_ptr<Model> load_llama(const ConfigReader& reader, const Checkpoint& checkpoint,

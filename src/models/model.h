@@ -14,15 +14,21 @@ namespace lanner {
 
 // What the engine must know of a model before and after it is loaded.
 struct ModelInfo {
-  std::string model_type;       // as in config.json
+  std::string model_type;  // as in config.json
   int num_layers = 0;
   int64_t hidden_size = 0;
   int64_t vocab_size = 0;
-  int max_position = 0;         // trained context length, stretched by its rope scaling
+  int max_position = 0;  // trained context length, stretched by its rope scaling
   int num_kv_heads = 0;
-  int head_dim = 0;             // of K
+  int head_dim = 0;  // of K
   int v_head_dim = 0;
+  // A sequence that gets longer than this while it is decoded is rotated otherwise from its first
+  // position on (longrope): what the cache holds of it must be computed again. 0: no such length.
+  int recompute_length = 0;
   std::vector<int32_t> eos_token_ids;
+  // Tensors that are read from the file as they are, row by row, or not at all: no memory is
+  // planned for them.
+  std::vector<std::string> unpacked_weights;
 };
 
 // A loaded network: the only thing that knows a family. forward is called by one thread at a time.
@@ -31,7 +37,7 @@ class Model {
   virtual ~Model() = default;
 
   virtual const ModelInfo& info() const = 0;
-  // Bytes of the packed weights, and of those that every decoded token reads.
+  // Bytes of the packed weights.
   virtual int64_t weight_bytes() const = 0;
   // The GEMM kernels in use, each once, e.g. "avx512_vnni.int8".
   virtual std::vector<std::string> kernel_names() const = 0;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/registry.h"
 
-#include <fmt/ranges.h>
-
 #include <array>
 #include <string_view>
 #include <vector>
+
+#include <fmt/ranges.h>
 
 #include "base/error.h"
 #include "models/llama.h"

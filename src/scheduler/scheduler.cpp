@@ -20,6 +20,7 @@ SchedulerConfig checked(SchedulerConfig config) {
   at_least(config.max_context, 2, "max_context");
   at_least(config.num_blocks, 1, "num_blocks");
   at_least(config.block_size, 1, "block_size");
+  at_least(config.recompute_length, 0, "recompute_length");
   return config;
 }
 
@@ -133,11 +134,15 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, SchedulerOutput
 void Scheduler::preempt_last() {
   Sequence& sequence = *running_.back();
   running_.pop_back();
+  put_back(sequence);
+  ++num_preemptions_;
+}
+
+void Scheduler::put_back(Sequence& sequence) {
   sequence.blocks.release();
   sequence.num_computed = 0;
   sequence.state = SequenceState::kWaiting;
   waiting_.insert(&sequence);
-  ++num_preemptions_;
 }
 
 void Scheduler::remove(Sequence& sequence) {
@@ -177,7 +182,12 @@ std::vector<SequenceEvent> Scheduler::update(const SchedulerOutput& output,
       event.tokens = {token};
       event.finish_reason = finish_reason(sequence);
     }
-    if (event.finish_reason != FinishReason::kNone) remove(sequence);
+    if (event.finish_reason != FinishReason::kNone) {
+      remove(sequence);
+    } else if (sequence.num_tokens() - 1 == config_.recompute_length) {
+      std::erase(running_, &sequence);
+      put_back(sequence);
+    }
   }
   return events;
 }

@@ -22,6 +22,9 @@ struct SchedulerConfig {
   int32_t num_blocks = 0;         // of the KV cache
   int block_size = 0;             // tokens in a block
   std::vector<int32_t> eos_token_ids;  // the model's end tokens
+  // A sequence that grows past this many tokens is computed again from its first one on, once:
+  // the model turns its positions otherwise from there (longrope). 0: never.
+  int recompute_length = 0;
 };
 
 // What a step did to a sequence.
@@ -97,6 +100,8 @@ class Scheduler {
   // Puts the next num_tokens tokens of a running sequence into the step.
   void append(const Sequence& sequence, int num_tokens, SchedulerOutput& output) const;
   void preempt_last();
+  // Takes the blocks of a sequence that has left running_; it waits to be computed again.
+  void put_back(Sequence& sequence);
   void remove(Sequence& sequence);
   FinishReason finish_reason(const Sequence& sequence) const;
 

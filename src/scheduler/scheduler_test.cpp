@@ -180,6 +180,37 @@ TEST(Scheduler, ThrowsOutTheLatestWhenBlocksRunOutAndComputesItAgain) {
   EXPECT_THAT(computed, ElementsAre(Part{2, 8, 1, true}));
 }
 
+TEST(Scheduler, ComputesASequenceAgainOnceItGrowsPastTheRecomputeLength) {
+  SchedulerConfig with_length = config();
+  with_length.recompute_length = 6;
+  Scheduler scheduler(with_length);
+  scheduler.add(sequence(1, 5));
+  scheduler.add(sequence(2, 3));
+  std::vector<Part> computed;
+  step(scheduler, &computed);
+  EXPECT_THAT(computed, ElementsAre(Part{1, 0, 5, true}, Part{2, 0, 3, true}));
+  step(scheduler, &computed);
+  EXPECT_THAT(computed, ElementsAre(Part{1, 5, 1, true}, Part{2, 3, 1, true}));
+  EXPECT_EQ(scheduler.num_waiting(), 1u) << "7 tokens";
+  step(scheduler, &computed);
+  EXPECT_THAT(computed, ElementsAre(Part{2, 4, 1, true}, Part{1, 0, 7, true}));
+  step(scheduler, &computed);
+  EXPECT_THAT(computed, ElementsAre(Part{1, 7, 1, true}, Part{2, 5, 1, true}));
+  EXPECT_EQ(scheduler.num_preemptions(), 0u);
+}
+
+TEST(Scheduler, APromptPastTheRecomputeLengthIsComputedOnce) {
+  SchedulerConfig with_length = config();
+  with_length.recompute_length = 6;
+  Scheduler scheduler(with_length);
+  scheduler.add(sequence(1, 7));
+  std::vector<Part> computed;
+  for (int i = 0; i < 5; ++i) {
+    step(scheduler, &computed);
+    EXPECT_THAT(computed, ElementsAre(i == 0 ? Part{1, 0, 7, true} : Part{1, 6 + i, 1, true}));
+  }
+}
+
 TEST(Scheduler, OneSequenceMayFillTheWholeCache) {
   SchedulerConfig small = config();
   small.num_blocks = 3;

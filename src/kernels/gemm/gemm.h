@@ -51,6 +51,10 @@ class PackedWeight {
   std::unique_ptr<Impl> impl_;
 };
 
+// Bytes that pack() makes of one part [n, k] of type `source`, known without its data. Throws
+// Error(kUnsupported) as pack() does.
+int64_t packed_weight_bytes(int64_t n, int64_t k, DType source, std::optional<DType> dtype);
+
 struct GemmOptions {
   const float* bias = nullptr;  // [n], added to every row
   bool accumulate = false;      // y += instead of y =: the residual

@@ -492,6 +492,19 @@ TEST(Gemm, EveryDTypePacksOrIsRefusedByName) {
   }
 }
 
+TEST(Gemm, PackedBytesAreKnownBeforePacking) {
+  const int64_t n = 19;
+  const int64_t k = 256;
+  for (const WeightType& type : kWeightTypes) {
+    const std::vector<std::byte> bytes = random_weight(type.source, n, k, 1);
+    const Tensor part(const_cast<std::byte*>(bytes.data()), type.source, {n, k});
+    const PackedWeight weight = PackedWeight::pack({&part, 1}, {.dtype = type.packed}, pool(1));
+    EXPECT_EQ(packed_weight_bytes(n, k, type.source, type.packed), weight.bytes())
+        << type_name(type);
+  }
+  EXPECT_THROW(packed_weight_bytes(n, k, DType::kI32, std::nullopt), Error);
+}
+
 TEST(Gemm, RefusesShapesThatDoNotMatch) {
   std::vector<float> values(64);
   const Tensor part(values.data(), DType::kF32, {4, 8});

@@ -49,6 +49,13 @@ GemmGroup target_group(DType target) {
   }
 }
 
+// Panels start on cache lines: fp16 panels of odd k would not.
+int64_t panel_bytes(int64_t k, const GemmLayout& layout) {
+  const int64_t blocks = ceil_div(k, layout.k_block);
+  return round_up(checked_mul<int64_t>(blocks, layout.block_bytes, "packed weight"),
+                  static_cast<int64_t>(Buffer::kAlignment));
+}
+
 // rows[r][k] to [k / kPack][16][kPack].
 template <typename T, int kPack>
 void interleave(const std::byte* const* rows, int num_rows, int64_t k, std::byte* panel) {
@@ -212,10 +219,7 @@ PackedWeight PackedWeight::pack(std::span<const Tensor> parts, const GemmPackOpt
     s.k_padded = round_up(part.size(1), s.layout.k_block);
     s.panels = ceil_div(s.n, kPanelRows);
     s.panel_begin = impl.panels;
-    s.panel_bytes =
-        checked_mul<int64_t>(s.k_padded / s.layout.k_block, s.layout.block_bytes, "packed weight");
-    // Panels start on cache lines: fp16 panels of odd k would not.
-    s.panel_bytes = round_up(s.panel_bytes, static_cast<int64_t>(Buffer::kAlignment));
+    s.panel_bytes = panel_bytes(part.size(1), s.layout);
     impl.n = checked_add(impl.n, s.n, "rows of a packed weight");
     impl.panels += s.panels;
     data_bytes = checked_add(data_bytes, checked_mul(s.panels, s.panel_bytes, "packed weight"),
@@ -255,6 +259,14 @@ PackedWeight PackedWeight::pack(std::span<const Tensor> parts, const GemmPackOpt
     }
   });
   return weight;
+}
+
+int64_t packed_weight_bytes(int64_t n, int64_t k, DType source, std::optional<DType> dtype) {
+  const GemmGroup group = target_group(target_dtype(source, dtype));
+  const int64_t panels = ceil_div(n, kPanelRows);
+  const int64_t data = checked_mul(panels, panel_bytes(k, gemm_layout(group)), "packed weight");
+  const int64_t scale_bytes = group == GemmGroup::kI8 ? panels * kPanelRows * 4 : 0;
+  return checked_add(data, scale_bytes, "packed weight");
 }
 
 }  // namespace lanner

@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "weights/checkpoint.h"
+
+namespace lanner {
+
+// A vector of the checkpoint (a bias, the weight of a norm) as fp32. Throws Error naming the tensor
+// unless it has `size` elements.
+std::vector<float> load_vector(const WeightScope& weights, const std::string& name, int64_t size);
+
+}  // namespace lanner
