@@ -15,8 +15,12 @@ function(lanner_isa_sources target isa)
   if(NOT DEFINED LANNER_ISA_FLAGS_${isa})
     message(FATAL_ERROR "unknown ISA '${isa}': add a row to cmake/isa_flags.cmake")
   endif()
-  # Under a sanitizer a file of many instantiations takes minutes at -O3, and speed is not what it is for.
-  set(flags ${LANNER_ISA_FLAGS_${isa}} $<IF:$<BOOL:${LANNER_SANITIZE}>,-O1,-O3>)
+  set(level -O3)
+  if(LANNER_SANITIZE)
+    # A file of many instantiations takes minutes at -O3 then, and speed is not what it is for.
+    set(level -O1)
+  endif()
+  set(flags ${LANNER_ISA_FLAGS_${isa}} ${level})
   if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # g++ 12 warns of an uninitialised __Y inside its own AVX-512 headers.
     list(APPEND flags -Wno-maybe-uninitialized -Wno-uninitialized)

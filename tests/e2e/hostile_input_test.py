@@ -118,7 +118,7 @@ class HostileInputTest(TestCase):
             ("an overflowing shape", changed(norm, shape=[2**62, 2**62]), norm),
             ("a negative dimension", changed(norm, shape=[-64]), "-64"),
             ("offsets that are text", changed(norm, data_offsets=["0", "1"]), "a string in the header"),
-            ("huge offsets", changed(norm, data_offsets=[2**63, 2**64]), norm),
+            ("huge offsets", changed(norm, data_offsets=[2**63, 2**64]), "huge number in the header"),
             ("a list for a header", [], "model.safetensors"),
         ):
             path.write_bytes(lanner.join_safetensors(new, body))
@@ -128,6 +128,28 @@ class HostileInputTest(TestCase):
             self.assert_refused(run_model(folder), "model.safetensors", what)
         path.write_bytes(struct.pack("<Q", 200_000) + b"[" * 200_000)
         self.assert_refused(run_model(folder), "model.safetensors", "deep JSON")
+
+    def test_gguf_metadata_that_lies(self):
+        data = GGUF.read_bytes()
+        path = self.folder / "lie.gguf"
+        for key, values in {
+            "llama.block_count": (0, 3, 2**32 - 1),
+            "llama.embedding_length": (0, 63, 65, 2**32 - 1),
+            "llama.feed_forward_length": (0, 159, 2**32 - 1),
+            "llama.attention.head_count": (0, 3, 5, 2**32 - 1),
+            "llama.attention.head_count_kv": (0, 3, 8, 2**32 - 1),
+            "llama.rope.dimension_count": (0, 15, 2**32 - 1),
+            "llama.context_length": (0, 2**32 - 1),
+            "tokenizer.ggml.bos_token_id": (320, 2**32 - 2),
+            "tokenizer.ggml.eos_token_id": (320, 2**32 - 2),
+        }.items():
+            name = struct.pack("<Q", len(key)) + key.encode()
+            at = data.index(name) + len(name)
+            self.assertEqual(data[at : at + 4], struct.pack("<I", 4), f"{key} is no uint32")
+            for value in values:
+                path.write_bytes(data[: at + 4] + struct.pack("<I", value) + data[at + 8 :])
+                with self.subTest(key=key, value=value):
+                    self.assert_refused(run_model(path), path.name, f"{key}={value}")
 
     def test_shard_indexes_that_lie(self):
         folder = self.copy_of("llama-llama3")
