@@ -71,7 +71,7 @@ class StrictHandler : public nlohmann::json_sax<nlohmann::json> {
 
  protected:
   bool unexpected(const char* what) const {
-    throw_corrupt(path_, "unexpected {} in the header", what);
+    throw_corrupt(path_, "there is {} in the header where none belongs", what);
   }
 
   const std::string& path_;
