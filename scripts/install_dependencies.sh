@@ -12,7 +12,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
-  binutils qemu-user shellcheck
+  binutils clang-format-19 qemu-user shellcheck
 )
 
 packages=("${build_packages[@]}")

@@ -12,7 +12,7 @@ struct Environment {
   std::optional<std::string> max_isa;    // LANNER_MAX_ISA: a cap of isa_caps()
   std::optional<int> threads;            // LANNER_THREADS: compute threads
   bool no_color = false;                 // NO_COLOR set to anything: https://no-color.org
-  std::string cache_dir;                 // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
+  std::string cache_dir;  // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
 };
 
 // Throws Error(kInvalidArgument) naming a variable whose value makes no sense.
