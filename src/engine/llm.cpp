@@ -24,16 +24,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Text of one request: tokens in, whole characters up to a stop string out. Lives in the callback
-// that the engine holds, so it is used by the engine's thread alone.
+// Text of one request: tokens in, whole characters up to a stop string out. Lives in the callback that
+// the engine holds, so it is used by the engine's thread alone.
 class TextStream {
  public:
   TextStream(RequestId id, const Tokenizer* tokenizer, const SamplingParams& sampling,
              int prompt_tokens, OutputCallback on_output)
-      : id_(id),
-        prompt_tokens_(prompt_tokens),
-        stop_(sampling.stop),
-        on_output_(std::move(on_output)) {
+      : id_(id), prompt_tokens_(prompt_tokens), stop_(sampling.stop), on_output_(std::move(on_output)) {
     if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
   }
 
@@ -47,7 +44,8 @@ class TextStream {
                          .prompt_tokens = prompt_tokens_,
                          .output_tokens = news.output_tokens};
     std::string text;
-    if (decoder_) {
+    // Not after an error: it may have been the decoder's own.
+    if (decoder_ && news.finish_reason != FinishReason::kError) {
       for (int32_t token : news.token_ids) text += decoder_->push(token);
       if (output.finished()) text += decoder_->flush();
     }
@@ -113,9 +111,8 @@ class LlmImpl final : public LLM {
     const RequestId id = next_id_++;
     std::vector<int32_t> prompt = prompt_tokens(request);
     if (!request.sampling.stop.empty()) tokenizer();  // stop strings need text
-    auto stream =
-        std::make_shared<TextStream>(id, tokenizer_.get(), request.sampling,
-                                     static_cast<int>(prompt.size()), std::move(on_output));
+    auto stream = std::make_shared<TextStream>(id, tokenizer_.get(), request.sampling,
+                                               static_cast<int>(prompt.size()), std::move(on_output));
     engine_->submit(id, std::move(prompt), request.sampling,
                     [stream](const TokenOutput& news) { return stream->push(news); });
     return id;
@@ -131,9 +128,8 @@ class LlmImpl final : public LLM {
     std::vector<RequestId> submitted;
     try {
       for (size_t i = 0; i < requests.size(); ++i) {
-        submitted.push_back(submit(requests[i], [collector, i](const RequestOutput& output) {
-          collector->add(i, output);
-        }));
+        submitted.push_back(submit(
+            requests[i], [collector, i](const RequestOutput& output) { collector->add(i, output); }));
       }
     } catch (...) {
       for (RequestId id : submitted) abort(id);
@@ -142,8 +138,7 @@ class LlmImpl final : public LLM {
     return collector->wait();
   }
 
-  Completion chat(const std::vector<ChatMessage>& messages,
-                  const SamplingParams& sampling) override {
+  Completion chat(const std::vector<ChatMessage>& messages, const SamplingParams& sampling) override {
     Request request{.prompt = render(messages, /*add_generation_prompt=*/true),
                     .sampling = sampling,
                     .prompt_has_special_tokens = true};
