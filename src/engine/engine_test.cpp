@@ -191,8 +191,10 @@ TEST_F(EngineTest, ACallbackThatReturnsFalseHearsNoMore) {
 
 TEST_F(EngineTest, AnIdInUseIsRefusedAndTheFirstGoesOn) {
   Outcome first, second;
-  engine_->submit(1, tiny_prompt(9), greedy(200), first.callback());
-  engine_->submit(1, tiny_prompt(9), greedy(5), second.callback());
+  engine_->call([&](ModelRunner&) {
+    engine_->submit(1, tiny_prompt(9), greedy(200), first.callback());
+    engine_->submit(1, tiny_prompt(9), greedy(5), second.callback());
+  });
   second.wait();
   EXPECT_EQ(second.reason, FinishReason::kError);
   EXPECT_NE(second.error.find("in use"), std::string::npos);
