@@ -83,9 +83,11 @@ TEST_F(EngineTest, AbortEndsARequestInAnyPhaseAndNoOther) {
     if (output.output_tokens == 4) engine_->abort(3);
     return collect_survivor(output);
   });
-  Outcome queued;  // aborted before its first step
-  engine_->submit(2, tiny_prompt(300, 2), greedy(1000), queued.callback());
-  engine_->abort(2);
+  Outcome queued;  // aborted before its first step: there is none during a call
+  engine_->call([&](ModelRunner&) {
+    engine_->submit(2, tiny_prompt(300, 2), greedy(1000), queued.callback());
+    engine_->abort(2);
+  });
   Outcome prefill;  // aborted at the survivor's fourth token: 1500 tokens are not through by then
   engine_->submit(3, tiny_prompt(1500, 3), greedy(100), prefill.callback());
   Outcome decode;  // aborted by itself
@@ -189,8 +191,10 @@ TEST_F(EngineTest, ACallbackThatReturnsFalseHearsNoMore) {
 
 TEST_F(EngineTest, AnIdInUseIsRefusedAndTheFirstGoesOn) {
   Outcome first, second;
-  engine_->submit(1, tiny_prompt(9), greedy(200), first.callback());
-  engine_->submit(1, tiny_prompt(9), greedy(5), second.callback());
+  engine_->call([&](ModelRunner&) {
+    engine_->submit(1, tiny_prompt(9), greedy(200), first.callback());
+    engine_->submit(1, tiny_prompt(9), greedy(5), second.callback());
+  });
   second.wait();
   EXPECT_EQ(second.reason, FinishReason::kError);
   EXPECT_NE(second.error.find("in use"), std::string::npos);

@@ -46,7 +46,8 @@ class TextStream {
                          .prompt_tokens = prompt_tokens_,
                          .output_tokens = news.output_tokens};
     std::string text;
-    if (decoder_) {
+    // Not after an error: it may have been the decoder's own.
+    if (decoder_ && news.finish_reason != FinishReason::kError) {
       for (int32_t token : news.token_ids) text += decoder_->push(token);
       if (output.finished()) text += decoder_->flush();
     }

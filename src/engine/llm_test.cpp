@@ -226,6 +226,38 @@ TEST(Llm, KvCacheTakesMemoryOnlyAsItIsUsed) {
   EXPECT_LT(resident_bytes() - before, int64_t{128} << 20);
 }
 
+TEST(Llm, ACallbackCannotWaitForAnotherRequest) {
+  const auto llm = load();
+  std::promise<std::string> message;
+  llm->submit(tiny_request({7}, 1), [&](const RequestOutput&) {
+    try {
+      llm->generate({tiny_request({7}, 1)});
+      message.set_value("it waited");
+    } catch (const Error& e) {
+      message.set_value(e.what());
+    }
+  });
+  EXPECT_NE(message.get_future().get().find("submit()"), std::string::npos);
+}
+
+TEST(Llm, ProposesWhatTheModelsFilesSay) {
+  const TinyModel tiny;
+  tiny.folder().write("generation_config.json",
+                      R"({"do_sample": true, "temperature": 0.6, "top_p": 0.9, "top_k": 40,
+                          "repetition_penalty": 1.1, "eos_token_id": [2, 7]})");
+  SamplingParams params = LLM::load(tiny.path(), tiny_config())->default_sampling_params();
+  EXPECT_EQ(params.temperature, 0.6);
+  EXPECT_EQ(params.top_p, 0.9);
+  EXPECT_EQ(params.top_k, 40);
+  EXPECT_EQ(params.repetition_penalty, 1.1);
+  params.validate();
+  tiny.folder().write("generation_config.json",
+                      R"({"do_sample": false, "temperature": 0.6, "repetition_penalty": 1.1})");
+  params = LLM::load(tiny.path(), tiny_config())->default_sampling_params();
+  EXPECT_EQ(params.temperature, 0.0) << "greedy";
+  EXPECT_EQ(params.repetition_penalty, 1.1) << "which counts there too";
+}
+
 TEST(Llm, ReportsProgressToTheEndAndStopsWhereItThrows) {
   std::vector<std::pair<int64_t, int64_t>> calls;
   LLM::load(model().path(), tiny_config(), [&](const char* stage, int64_t done, int64_t total) {
