@@ -104,6 +104,14 @@ std::string machine_report(const LlmConfig& config = {});
 // The same with a model's configuration, kernels and memory plan, read without loading weights.
 std::string model_report(const std::string& path, const LlmConfig& config = {});
 
+// What the machine can do at best, measured for some seconds with the threads that a model would
+// have, as one JSON object:
+//   {"machine": {"cpu", "isa", "threads", "read_gbps", "read_gbps_by_threads", "l3_read_gbps",
+//                "peak_gops": {"fp32", "bf16", "int8"}, "empty_region_us"}}
+// Bandwidths in 10^9 bytes per second, peaks in 10^9 operations per second (a multiply-add is two);
+// null where the CPU has no instruction for the type, or there is no L3.
+std::string benchmark_machine(const LlmConfig& config = {});
+
 // Version of the library, "MAJOR.MINOR.PATCH".
 const char* version();
 

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <new>
 #include <ostream>
+#include <sstream>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -57,6 +58,12 @@ class Parser {
     app_.footer(root_footer());
     add("run", "Answer one prompt", run_, add_run_options, run_command);
     add("chat", "Talk with a model, turn by turn", chat_, add_chat_options, chat_command);
+    CLI::App* bench = app_.add_subcommand("bench", "Measure the machine, or a model on it");
+    bench->require_subcommand(1);
+    add("machine", "Bandwidth, peak arithmetic, cost of a parallel region", bench_machine_,
+        add_bench_machine_options, bench_machine_command, bench);
+    add("model", "Prefill and decode speed, as shares of the machine's limits", bench_model_,
+        add_bench_model_options, bench_model_command, bench);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
@@ -70,8 +77,9 @@ class Parser {
  private:
   template <typename Options>
   void add(const char* name, const char* description, Options& options,
-           void (*add_options)(CLI::App&, Options&), int (*run)(const Options&, Context&)) {
-    CLI::App* command = app_.add_subcommand(name, description);
+           void (*add_options)(CLI::App&, Options&), int (*run)(const Options&, Context&),
+           CLI::App* parent = nullptr) {
+    CLI::App* command = (parent != nullptr ? *parent : app_).add_subcommand(name, description);
     add_options(*command, options);
     command->final_callback([this, &options, run] {
       run_chosen_ = [&options, run](Context& context) { return run(options, context); };
@@ -83,6 +91,8 @@ class Parser {
   RunOptions run_;
   ChatOptions chat_;
   InfoOptions info_;
+  BenchMachineOptions bench_machine_;
+  BenchModelOptions bench_model_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
   std::function<int(Context&)> run_chosen_;
@@ -176,15 +186,21 @@ std::vector<std::string> command_names() {
   std::vector<std::string> names;
   const Parser parser;
   for (const CLI::App* command : parser.app().get_subcommands({})) {
-    names.push_back(command->get_name());
+    const auto parts = command->get_subcommands({});
+    if (parts.empty()) names.push_back(command->get_name());
+    for (const CLI::App* part : parts)
+      names.push_back(command->get_name() + " " + part->get_name());
   }
   return names;
 }
 
 std::vector<std::string> option_names(const std::string& command) {
-  std::vector<std::string> names;
   const Parser parser;
-  for (const CLI::Option* option : parser.app().get_subcommand(command)->get_options()) {
+  const CLI::App* app = &parser.app();
+  std::istringstream words(command);
+  for (std::string word; words >> word;) app = app->get_subcommand(word);
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app->get_options()) {
     for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
   }
   return names;

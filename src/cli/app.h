@@ -15,7 +15,8 @@ int run_cli(const std::vector<std::string>& arguments, Context& context);
 // The same with the process's own streams, terminal and environment: all of main().
 int run_program(int argc, char** argv, const Backend& backend);
 
-// Names of the commands, and of each command's options as typed ("--top-k"), for tests and tools.
+// Names of the commands with their group ("run", "bench model"), and of each command's options as
+// typed ("--top-k"), for tests and tools.
 std::vector<std::string> command_names();
 std::vector<std::string> option_names(const std::string& command);
 

@@ -78,11 +78,29 @@ struct RenderOptions {
   bool no_generation_prompt = false;
 };
 
+struct BenchMachineOptions {
+  int threads = 0;
+  bool json = false;
+};
+
+struct BenchModelOptions {
+  std::optional<std::string> path;
+  ModelOptions model;
+  int prompt = 512;               // tokens of the prefill
+  int generate = 128;             // tokens of each decode run
+  std::vector<int> depths = {0};  // tokens in the cache before a decode run
+  std::vector<int> batches = {1};
+  int repeat = 5;
+  bool json = false;
+};
+
 int run_command(const RunOptions& options, Context& context);
 int chat_command(const ChatOptions& options, Context& context);
 int info_command(const InfoOptions& options, Context& context);
 int tokenize_command(const TokenizeOptions& options, Context& context);
 int render_command(const RenderOptions& options, Context& context);
+int bench_machine_command(const BenchMachineOptions& options, Context& context);
+int bench_model_command(const BenchModelOptions& options, Context& context);
 
 // Shared by them.
 LlmConfig to_config(const ModelOptions& options, const Context& context);

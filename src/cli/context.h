@@ -19,6 +19,7 @@ struct Backend {
   std::function<std::unique_ptr<ModelText>(const std::string& path)> load_text;
   std::function<std::string(const LlmConfig& config)> machine_report;
   std::function<std::string(const std::string& path, const LlmConfig& config)> model_report;
+  std::function<std::string(const LlmConfig& config)> benchmark_machine;
   std::function<const char*(FinishReason reason)> finish_reason_name;
   std::string version;
 };

@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
                            .load_text = ModelText::load,
                            .machine_report = machine_report,
                            .model_report = model_report,
+                           .benchmark_machine = benchmark_machine,
                            .finish_reason_name = finish_reason_name,
                            .version = version()});
 }

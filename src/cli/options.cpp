@@ -273,4 +273,53 @@ void add_render_options(CLI::App& command, RenderOptions& options) {
                  "  lanner render ~/models/Llama --messages conversation.json\n");
 }
 
+void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options) {
+  command
+      .add_option("--threads", options.threads,
+                  "Compute threads; 0: one per physical core, within the CPU quota [0]")
+      ->check(whole_number(0, 4096));
+  command.add_flag("--json", options.json, "Print JSON");
+  command.footer(
+      "\nRead bandwidth from DRAM (with one thread and more) and from the last-level cache, peak\n"
+      "arithmetic by type, and what a parallel region costs. Takes seconds; other programs\n"
+      "disturb it.\n"
+      "\nExample:\n"
+      "  lanner bench machine --json\n");
+}
+
+void add_bench_model_options(CLI::App& command, BenchModelOptions& options) {
+  add_model_positional(command, options.path);
+  const char* group = "What to run";
+  command.add_option("--prompt", options.prompt, "Tokens of the prefill [512]")
+      ->check(whole_number(1, INT_MAX))
+      ->group(group);
+  command.add_option("--generate", options.generate, "Tokens of each decode run [128]")
+      ->check(whole_number(2, INT_MAX))
+      ->group(group);
+  command
+      .add_option("--depth", options.depths,
+                  "Tokens in the cache before a decode run, e.g. 0,4096 [0]")
+      ->delimiter(',')
+      ->check(whole_number(0, INT_MAX))
+      ->group(group);
+  command.add_option("--batch", options.batches, "Sequences decoded together, e.g. 1,4,16 [1]")
+      ->delimiter(',')
+      ->check(whole_number(1, 1024))
+      ->group(group);
+  command.add_option("--repeat", options.repeat, "Runs of each; medians are given [5]")
+      ->check(whole_number(1, 1000))
+      ->group(group);
+  add_model_options(command, options.model);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.footer(
+      "\nPrompts are random tokens, and lengths are fixed. share_of_peak: the multiplications "
+      "that\n"
+      "a prefill needs, per second, over the peak measured in the same run. share_of_bandwidth:\n"
+      "the bytes of weights and KV cache that a decode step reads, per second, over the measured\n"
+      "read bandwidth; above 1 a model fits the caches. Ctrl-C ends it.\n"
+      "\nExamples:\n"
+      "  lanner bench model\n"
+      "  lanner bench model model.gguf --depth 0,4096 --batch 1,4,16 --json\n");
+}
+
 }  // namespace lanner::cli

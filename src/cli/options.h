@@ -15,5 +15,7 @@ void add_chat_options(CLI::App& command, ChatOptions& options);
 void add_info_options(CLI::App& command, InfoOptions& options);
 void add_tokenize_options(CLI::App& command, TokenizeOptions& options);
 void add_render_options(CLI::App& command, RenderOptions& options);
+void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options);
+void add_bench_model_options(CLI::App& command, BenchModelOptions& options);
 
 }  // namespace lanner::cli

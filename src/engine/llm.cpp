@@ -188,7 +188,7 @@ class LlmImpl final : public LLM {
     const EngineStats steps = engine_->stats();
     return {.load_seconds = load_seconds_,
             .peak_memory_bytes = peak_memory(),
-            .weight_bytes = engine_->runner().model().weight_bytes(),
+            .weight_bytes = engine_->runner().model().weights().bytes,
             .kv_cache_bytes = engine_->runner().plan().memory.kv_bytes,
             .prefill_tokens = steps.prefill_tokens,
             .prefill_seconds = steps.prefill_seconds,
@@ -200,8 +200,7 @@ class LlmImpl final : public LLM {
     const ModelRunner& runner = engine_->runner();
     Json report = describe_machine(runner.topology(), runner.thread_plan());
     report["model"] = describe_model(files_, runner.plan());
-    report["model"]["weight_bytes"] = runner.model().weight_bytes();
-    report["model"]["gemm_kernels"] = runner.model().kernel_names();
+    report["model"]["loaded"] = describe_weights(runner.model());
     return report.dump(2);
   }
 

@@ -281,7 +281,7 @@ TEST(Llm, SaysWhichContextWasPlanned) {
   EXPECT_EQ(report.at("memory_plan").at("max_context"), 100);
   // The plan made without the weights agrees with what was packed.
   const int64_t planned = report.at("memory_plan").at("weight_bytes");
-  const int64_t packed = report.at("weight_bytes");
+  const int64_t packed = report.at("loaded").at("weight_bytes");
   EXPECT_GE(planned, packed);
   EXPECT_LT(planned, packed + 8192) << "norms are not packed";
   const Json beforehand = Json::parse(model_report(model().path(), config)).at("model");

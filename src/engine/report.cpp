@@ -10,22 +10,31 @@
 namespace lanner {
 namespace {
 
-Json words(const std::string& text) {
+Json bytes_or_null(int64_t bytes) { return bytes > 0 ? Json(bytes) : Json(nullptr); }
+
+// The type that most of the model is multiplied in, by its first kernel ("avx512_vnni.int4g32"):
+// the peak that prefill is measured against.
+const char* arithmetic_of(const std::vector<std::string>& kernels) {
+  if (kernels.empty()) return "fp32";
+  const std::string& first = kernels.front();
+  if (first.find(".int") != std::string::npos) return "int8";
+  return first.starts_with("avx512_bf16.") ? "bf16" : "fp32";
+}
+
+}  // namespace
+
+Json isa_names(Isa isa) {
   Json list = Json::array();
-  std::istringstream stream(text);
+  std::istringstream stream(isa.to_string());
   for (std::string word; stream >> word;) list.push_back(word);
   return list;
 }
-
-Json bytes_or_null(int64_t bytes) { return bytes > 0 ? Json(bytes) : Json(nullptr); }
-
-}  // namespace
 
 Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
   const Isa detected = detect_isa();
   const Isa used = cpu_isa();
   Json machine{{"cpu", topology.cpu_model},
-               {"isa", words(used.to_string())},
+               {"isa", isa_names(used)},
                {"logical_cpus", topology.cpus.size()},
                {"physical_cores", topology.num_cores()},
                {"numa_nodes", topology.num_numa_nodes()},
@@ -38,7 +47,7 @@ Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
                {"threads", threads.cpus.size()},
                {"thread_cpus", threads.cpus},
                {"threads_reason", threads.reason}};
-  if (used != detected) machine["isa_detected"] = words(detected.to_string());
+  if (used != detected) machine["isa_detected"] = isa_names(detected);
   return Json{{"version", version()}, {"machine", std::move(machine)}};
 }
 
@@ -50,6 +59,7 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
               {"num_layers", plan.info.num_layers},
               {"hidden_size", plan.info.hidden_size},
               {"vocab_size", plan.info.vocab_size},
+              {"num_heads", plan.info.num_heads},
               {"num_kv_heads", plan.info.num_kv_heads},
               {"head_dim", plan.info.head_dim},
               {"dtype", dtype},
@@ -62,6 +72,15 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
                 {"kv_bytes_per_token", plan.memory.kv_bytes_per_token},
                 {"kv_tokens", plan.memory.num_blocks * kBlockSize},
                 {"max_context", plan.memory.max_context}}}};
+}
+
+Json describe_weights(const Model& model) {
+  const WeightTally& weights = model.weights();
+  return Json{{"weight_bytes", weights.bytes},
+              {"parameters", weights.parameters},
+              {"output_parameters", model.output_parameters()},
+              {"kernels", weights.kernels},
+              {"arithmetic", arithmetic_of(weights.kernels)}};
 }
 
 std::string machine_report(const LlmConfig& config) {

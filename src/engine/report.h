@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "base/isa.h"
 #include "base/json.h"
 #include "engine/model_runner.h"
 
 namespace lanner {
 
+// ["avx2", "avx512"]
+Json isa_names(Isa isa);
+
 // The parts of the reports that LLM::report, machine_report and model_report give.
 Json describe_machine(const Topology& topology, const ThreadPlan& threads);
+// What loading made of the weights: bytes, parameters, kernels.
+Json describe_weights(const Model& model);
 Json describe_model(const ModelFiles& files, const ModelPlan& plan);
 
 }  // namespace lanner

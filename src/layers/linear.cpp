@@ -47,6 +47,7 @@ void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context
 
 void WeightTally::add(const Linear& linear) {
   bytes += linear.bytes();
+  parameters += linear.in_features() * linear.out_features();
   const std::string name = linear.kernel_name();
   if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.push_back(name);
 }

@@ -50,7 +50,8 @@ class Linear {
 // What a model packed: the sum of its weights and the kernels they were packed for, each once.
 struct WeightTally {
   int64_t bytes = 0;
-  std::vector<std::string> kernels;
+  int64_t parameters = 0;
+  std::vector<std::string> kernels;  // e.g. "avx512_vnni.int8"
   void add(const Linear& linear);
 };
 

@@ -101,6 +101,8 @@ TEST_F(LinearTest, TallyCountsBytesAndNamesKernelsOnce) {
   tally.add(q);
   tally.add(v);
   EXPECT_EQ(tally.bytes, q.bytes() + v.bytes());
+  EXPECT_EQ(tally.parameters,
+            q.in_features() * q.out_features() + v.in_features() * v.out_features());
   EXPECT_EQ(tally.kernels.size(), 1u);
 }
 

@@ -58,8 +58,10 @@ class DecoderModel final : public Model {
   }
 
   const ModelInfo& info() const override { return info_; }
-  int64_t weight_bytes() const override { return tally_.bytes; }
-  std::vector<std::string> kernel_names() const override { return tally_.kernels; }
+  const WeightTally& weights() const override { return tally_; }
+  int64_t output_parameters() const override {
+    return output_->in_features() * output_->out_features();
+  }
 
   void forward(const ForwardBatch& batch, KvCache& cache, const Tensor& logits,
                ExecutionContext& context) const override {

@@ -101,6 +101,7 @@ ModelInfo llama_info(const ConfigReader& reader) {
           .hidden_size = config.decoder.hidden_size,
           .vocab_size = config.decoder.vocab_size,
           .max_position = config.rope.max_length(),
+          .num_heads = config.attention.num_heads,
           .num_kv_heads = config.attention.num_kv_heads,
           .head_dim = config.attention.head_dim,
           .v_head_dim = config.attention.head_dim,

@@ -9,6 +9,7 @@
 #include "kvcache/kv_cache.h"
 #include "layers/execution_context.h"
 #include "layers/forward_batch.h"
+#include "layers/linear.h"
 
 namespace lanner {
 
@@ -19,6 +20,7 @@ struct ModelInfo {
   int64_t hidden_size = 0;
   int64_t vocab_size = 0;
   int max_position = 0;  // trained context length, stretched by its rope scaling
+  int num_heads = 0;
   int num_kv_heads = 0;
   int head_dim = 0;  // of K
   int v_head_dim = 0;
@@ -37,10 +39,10 @@ class Model {
   virtual ~Model() = default;
 
   virtual const ModelInfo& info() const = 0;
-  // Bytes of the packed weights.
-  virtual int64_t weight_bytes() const = 0;
-  // The GEMM kernels in use, each once, e.g. "avx512_vnni.int8".
-  virtual std::vector<std::string> kernel_names() const = 0;
+  // All packed weight matrices.
+  virtual const WeightTally& weights() const = 0;
+  // Those of weights().parameters that only a position whose logits are wanted is multiplied with.
+  virtual int64_t output_parameters() const = 0;
 
   // Runs one step: stores K and V of the batch's tokens in the cache and computes the logits of
   // batch.logits_rows.

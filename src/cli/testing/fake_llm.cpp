@@ -143,6 +143,10 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
   backend.machine_report = [](const LlmConfig& config) {
     return fmt::format(R"({{"machine": {{"threads": {}, "l2_bytes": 2097152}}}})", config.threads);
   };
+  backend.benchmark_machine = [](const LlmConfig& config) {
+    return fmt::format(R"({{"machine": {{"threads": {}, "read_gbps": 12.345678}}}})",
+                       config.threads);
+  };
   backend.model_report = [](const std::string& path, const LlmConfig&) {
     return fmt::format(R"({{"machine": {{"isa": "avx2"}}, "model": {{"path": "{}"}}}})", path);
   };
