@@ -236,7 +236,7 @@ TEST_P(GgufTypeTest, LoadsAndEqualsTheSameValuesInFp32) {
   const std::string twin_path = temp.write("twin.gguf", twin.bytes());
 
   std::vector<int32_t> tokens = tiny_prompt(40);
-  for (int32_t& token : tokens) token %= kVocab;
+  for (int32_t& token : tokens) token = static_cast<int32_t>(token % kVocab);
   const Logits expected = compute(twin_path, "fp32", tokens);
   EXPECT_LT(relative_error(compute(path, "fp32", tokens), expected), 1e-5);
   // In the file's own type activations are rounded to 8 bits, or to bf16.
