@@ -191,10 +191,11 @@ impl TextTokenizer {
         match pieces {
             Pieces::ByteLevel => Piece::Text(byte_level::decode(&token)),
             Pieces::SentencePiece { bytes, symbols, .. } => {
-                if bytes && let Some(byte) = byte_piece(&token) {
+                if let Some(byte) = byte_piece(&token).filter(|_| bytes) {
                     return Piece::Byte(byte);
                 }
-                if symbols && let Some(text) = crate::sentencepiece::chatglm_symbol_text(&token) {
+                let symbol = crate::sentencepiece::chatglm_symbol_text(&token);
+                if let Some(text) = symbol.filter(|_| symbols) {
                     return Piece::Text(text.into_bytes());
                 }
                 Piece::Text(token.replace('\u{2581}', " ").into_bytes())
