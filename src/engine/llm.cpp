@@ -103,7 +103,7 @@ class Collector {
 class LlmImpl final : public LLM {
  public:
   LlmImpl(const std::string& path, const LlmConfig& config, const ProgressCallback& progress)
-      : start_(Clock::now()), files_(open_model(path)), text_(load_text(files_)), config_(config) {
+      : start_(Clock::now()), files_(open_model(path)), text_(load_text(files_)) {
     engine_ = std::make_unique<Engine>(files_, config, progress);
     load_seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
   }
@@ -222,7 +222,6 @@ class LlmImpl final : public LLM {
   Clock::time_point start_;
   ModelFiles files_;
   LoadedText text_;
-  LlmConfig config_;
   double load_seconds_ = 0;
   std::atomic<RequestId> next_id_{1};
   std::unique_ptr<Engine> engine_;  // last: its thread uses the others
