@@ -80,17 +80,22 @@ class AttentionRun {
  private:
   AttentionPlan plan(const AttentionSequence& sequence, int64_t max_block_rows) const {
     return plan_attention({sequence.past_length, sequence.query_length, group_,
-                           params_.sliding_window, kernel_.max_rows, max_block_rows,
-                           cache_sizes().l2});
+                           params_.sliding_window, sequence.prefix_length, kernel_.max_rows,
+                           max_block_rows, cache_sizes().l2});
   }
 
-  // Tokens that a row may see.
+  int position(const AttentionSequence& sequence, int row) const {
+    return sequence.past_length + row / group_;
+  }
+  // Tokens that a row may see, from the first to one past the last. Neither goes down from a row to
+  // the next.
   int first_token(const AttentionSequence& sequence, int row) const {
     if (params_.sliding_window == 0) return 0;
-    return std::max(0, last_token(sequence, row) - params_.sliding_window);
+    return std::max(0, position(sequence, row) + 1 - params_.sliding_window);
   }
   int last_token(const AttentionSequence& sequence, int row) const {
-    return sequence.past_length + row / group_ + 1;
+    const int own = position(sequence, row);
+    return own < sequence.prefix_length ? sequence.prefix_length : own + 1;
   }
 
   RowRange tile(const Item& item, int index) const {
@@ -211,7 +216,7 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
       if (params_.alibi_slopes != nullptr) {
         mask.slope = params_.alibi_slopes[item.kv_head * group_ + row % group_];
       }
-      mask.distance = origin - (last_token(sequence, row) - 1);
+      mask.distance = origin - position(sequence, row);
       const int index = row - item.row_begin;
       kernel_.softmax(seen.scores + int64_t{row - seen.rows.begin} * kPanelTokens,
                       int64_t{seen.rows.size()} * kPanelTokens, panels, mask, out.max + index,
@@ -254,7 +259,13 @@ void AttentionRun::write(const Item& item, const Partial& result) const {
   for (int row = item.row_begin; row < item.row_end; ++row) {
     const int index = row - item.row_begin;
     const int head = item.kv_head * group_ + row % group_;
-    const float factor = 1.0f / result.total[index];
+    float factor = 1.0f / result.total[index];
+    if (params_.sinks != nullptr) {
+      const float sink = params_.sinks[head];
+      const float max = std::max(result.max[index], sink);
+      const float own = std::exp(result.max[index] - max);
+      factor = own / (result.total[index] * own + std::exp(sink - max));
+    }
     const float* from = result.sums + int64_t{index} * stride_;
     float* to = y_.row<float>(sequence.query_begin + row / group_) + int64_t{head} * v_head_dim;
     for (int j = 0; j < v_head_dim; ++j) to[j] = from[j] * factor;
@@ -401,6 +412,12 @@ void check_sequence(const AttentionSequence& sequence, int64_t num_tokens,
   check_argument(
       sequence.past_length >= 0 && kv_length <= std::numeric_limits<int>::max() - kPanelTokens,
       "[attention] past length {} is out of range", sequence.past_length);
+  check_argument(sequence.prefix_length >= 0 &&
+                     (sequence.past_length >= sequence.prefix_length ||
+                      sequence.query_length == 0 || sequence.prefix_length <= kv_length),
+                 "[attention] a prefix of {} tokens reaches past the {} in the cache: it cannot be "
+                 "prefilled in parts",
+                 sequence.prefix_length, kv_length);
   const int64_t needed = ceil_div(kv_length, cache.layout.block_size);
   check_argument(
       static_cast<int64_t>(sequence.block_table.size()) >= needed,

@@ -14,21 +14,31 @@ namespace lanner {
 // The queries of one sequence in this step. Its tokens 0 … past_length + query_length - 1 are in
 // the cache (kv_store has run); query i is at position past_length + i.
 struct AttentionSequence {
-  int64_t query_begin = 0;               // first row of q
-  int query_length = 0;                  // rows of q; 1 in decode
-  int past_length = 0;                   // tokens in the cache before them
+  int64_t query_begin = 0;  // first row of q
+  int query_length = 0;     // rows of q; 1 in decode
+  int past_length = 0;      // tokens in the cache before them
+  // Prefix-LM: the first prefix_length tokens see each other in both directions (and not what
+  // follows), those from there on are causal. 0: causal throughout. All of the prefix must be in
+  // the cache when one of its tokens is a query: a prefix is not cut into chunks.
+  int prefix_length = 0;
   std::span<const int32_t> block_table;  // block of token t: block_table[t / block_size]
 };
 
+// In this order: score = scale * (q . k); score = soft_cap * tanh(score / soft_cap);
+// score += slope * (key position - query position); mask; softmax, with the sink as one more column
+// that has no value. All in fp32. What differs from it is brought to it: a bias that the model
+// scales with the scores (Falcon-RW) is a smaller slope, a factor per query (Qwen's log n) belongs
+// into q.
 struct AttentionParams {
   int num_heads = 0;
-  float scale = 1.0f;      // of QK^T
-  float soft_cap = 0.0f;   // > 0: scores = cap * tanh(scores / cap), after the scale
-  int sliding_window = 0;  // > 0: a query sees itself and the window - 1 tokens before it
-  const float* alibi_slopes = nullptr;  // [num_heads]: score += slope * (key pos - query pos)
+  float scale = 1.0f;
+  float soft_cap = 0.0f;                // 0: none
+  int sliding_window = 0;               // > 0: a query sees itself and the window - 1 tokens before
+  const float* alibi_slopes = nullptr;  // [num_heads]; may be null
+  const float* sinks = nullptr;         // [num_heads] logits that join the softmax; may be null
 };
 
-// Causal attention over a block table, grouped-query: query head h reads KV head
+// Causal (or prefix-LM) attention over a block table, grouped-query: query head h reads KV head
 // h / (num_heads / kv_heads).
 //
 //   q  [num_tokens, num_heads * head_dim]    fp32, any row stride

@@ -50,10 +50,12 @@ struct Fixture {
     q_tensor = Tensor(q.data(), DType::kF32, shape);
     y_tensor = Tensor(y.data(), DType::kF32, shape);
     for (int s = 0; s < num_sequences; ++s) {
-      sequences.push_back({int64_t{s} * queries, queries, past,
-                           std::span<const int32_t>(block_table)
-                               .subspan(static_cast<size_t>(s) * static_cast<size_t>(blocks),
-                                        static_cast<size_t>(blocks))});
+      sequences.push_back({.query_begin = int64_t{s} * queries,
+                           .query_length = queries,
+                           .past_length = past,
+                           .block_table = std::span<const int32_t>(block_table)
+                                              .subspan(static_cast<size_t>(s * blocks),
+                                                       static_cast<size_t>(blocks))});
     }
     params.num_heads = setup.num_heads;
     params.scale = 0.1f;

@@ -22,8 +22,9 @@ void expect_equals_reference(const AttentionCase& c, uint32_t seed, int max_thre
         << "seed " << seed << ", " << num_threads << " threads, heads " << c.num_heads << "/"
         << c.kv_heads << ", head_dim " << c.head_dim << "/" << c.v_head_dim << ", "
         << dtype_name(c.dtype) << ", window " << c.sliding_window << ", soft cap " << c.soft_cap
-        << ", alibi " << c.alibi << ", first sequence " << c.sequences[0].past << " + "
-        << c.sequences[0].queries;
+        << ", alibi " << c.alibi << ", sinks " << c.sinks << ", first sequence "
+        << c.sequences[0].past << " + " << c.sequences[0].queries << ", prefix "
+        << c.sequences[0].prefix;
   }
 }
 
@@ -36,7 +37,7 @@ TEST(Attention, EqualsTheDefinitionOnRandomShapes) {
     AttentionCase c;
     c.kv_heads = pick({1, 1, 2, 3, 4});
     c.num_heads = c.kv_heads * pick({1, 1, 2, 3, 4, 7, 8});
-    c.head_dim = pick({2, 6, 16, 18, 32, 64, 80});
+    c.head_dim = pick({2, 6, 16, 18, 32, 64, 80, 96, 112, 192, 256});
     c.v_head_dim = pick({0, 1, 5, 16, 24, 33, 64});
     if (c.v_head_dim == 0) c.v_head_dim = c.head_dim;
     c.dtype = kDTypes[generator() % 3];
@@ -44,9 +45,12 @@ TEST(Attention, EqualsTheDefinitionOnRandomShapes) {
     c.soft_cap = pick({0, 0, 1}) ? 2.5f : 0.0f;
     c.sliding_window = pick({0, 0, 1, 7, 16, 40});
     c.alibi = pick({0, 0, 1}) != 0;
+    c.sinks = pick({0, 0, 1}) != 0;
     const int sequences = pick({1, 2, 4});
     for (int s = 0; s < sequences; ++s) {
-      c.sequences.push_back({pick({0, 0, 1, 15, 16, 17, 50}), pick({1, 1, 2, 5, 16, 17, 45})});
+      const int past = pick({0, 0, 1, 15, 16, 17, 50});
+      const int queries = pick({1, 1, 2, 5, 16, 17, 45});
+      c.sequences.push_back({past, queries, pick({0, 0, 1, past, past + 1, past + queries})});
     }
     expect_equals_reference(c, i + 1, 1 + static_cast<int>(i % 4));
   }
@@ -82,6 +86,48 @@ TEST(Attention, SlidingWindowsOfAnySize) {
     expect_equals_reference({.sliding_window = window * 7, .sequences = {{900, 1}, {700, 3}}}, 2,
                             2);
   }
+}
+
+TEST(Attention, APrefixSeesItselfInBothDirections) {
+  for (int prefix : {1, 2, 12, 13, 15, 16, 17, 40, 69, 70}) {
+    for (int window : {0, 9}) {
+      expect_equals_reference(
+          {.sliding_window = window, .sequences = {{0, 70, prefix}, {100, 5, prefix}}}, 1, 3);
+    }
+  }
+  // Longer than the sequences beside it, and in decode's few rows.
+  expect_equals_reference({.alibi = true, .sequences = {{0, 3, 3}, {0, 4, 2}, {500, 1, 400}}}, 2);
+}
+
+TEST(Attention, SinksTakeTheirShareOfTheSoftmax) {
+  for (int group : {1, 8}) {
+    expect_equals_reference({.num_heads = 2 * group,
+                             .sinks = true,
+                             .sequences = {{0, 50}, {0, 1}, {700, 1}, {300, 40}}},
+                            1, 3);
+    expect_equals_reference(
+        {.num_heads = 2 * group, .sliding_window = 16, .sinks = true, .sequences = {{40, 50}}}, 2);
+  }
+}
+
+// A sink far above or below every score must not overflow.
+TEST(Attention, SinksOfAnySize) {
+  AttentionWorld world({.sequences = {{0, 20}}}, 1);
+  ThreadPool threads(1);
+  Workspace workspace;
+  const std::vector<float> without = world.run(threads);
+  const auto with = [&](float sink) {
+    const std::vector<float> sinks(4, sink);
+    AttentionParams params = world.params();
+    params.sinks = sinks.data();
+    TestMatrix y(world.tokens(), world.width());
+    attention(world.q().tensor(), world.sequences(), world.cache(), params, y.tensor(), workspace,
+              threads);
+    return y.values();
+  };
+  EXPECT_THAT(with(-1e30f), is_close_to(without, tolerance::kElementwise));
+  EXPECT_THAT(with(1e30f),
+              is_close_to(std::vector<float>(without.size()), tolerance::kElementwise));
 }
 
 TEST(Attention, LongDecodeIsSharedByTheThreads) {
@@ -226,6 +272,8 @@ TEST(Attention, RefusesWhatDoesNotMatch) {
   EXPECT_THROW(call(with([](auto& s) { s.past_length = -1; }), cache, params, y), Error);
   EXPECT_THROW(call(with([](auto& s) { s.past_length = INT32_MAX; }), cache, params, y), Error);
   EXPECT_THROW(call(with([](auto& s) { s.past_length = 62; }), cache, params, y), Error);
+  EXPECT_THROW(call(with([](auto& s) { s.prefix_length = -1; }), cache, params, y), Error);
+  EXPECT_THROW(call(with([](auto& s) { s.prefix_length = 44; }), cache, params, y), Error);
   for (int32_t bad : {-1, static_cast<int32_t>(cache.num_blocks)}) {
     const std::vector<int32_t> table = {0, bad};
     EXPECT_THROW(call(with([&](auto& s) { s.block_table = table; }), cache, params, y), Error);

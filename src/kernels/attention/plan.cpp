@@ -23,7 +23,8 @@ constexpr int64_t kMaxChunks = 64;
 // Panels that `queries` successive queries can see, wherever they begin.
 int64_t seen_panels(const AttentionPlanInput& input, int64_t num_panels, int64_t queries) {
   if (input.sliding_window == 0) return num_panels;
-  const int64_t tokens = input.sliding_window + queries - 1;
+  int64_t tokens = input.sliding_window + queries - 1;
+  if (input.past_length < input.prefix_length) tokens += input.prefix_length;
   return std::min(num_panels, ceil_div(tokens, kPanelTokens) + 1);
 }
 

@@ -40,6 +40,7 @@ struct AttentionPlanInput {
   int64_t query_length = 0;
   int group = 1;           // query heads per KV head
   int sliding_window = 0;  // 0: none
+  int prefix_length = 0;   // see each other whatever their order
   int max_rows = 1;        // of the kernel's tile
   // Rows of one block beyond which threads would be left without work. No matter for the result.
   int64_t max_block_rows = INT64_MAX;

@@ -26,8 +26,9 @@ struct AttentionCase {
   float soft_cap = 0;
   int sliding_window = 0;
   bool alibi = false;
+  bool sinks = false;
   struct Lengths {
-    int past, queries;
+    int past, queries, prefix = 0;
   };
   std::vector<Lengths> sequences;
 };
@@ -53,7 +54,7 @@ class AttentionWorld {
       : c_(c), q_(num_tokens(c), int64_t{c.num_heads} * c.head_dim) {
     view_.layout = {c.dtype, c.block_size, c.kv_heads, c.head_dim, c.v_head_dim};
     std::vector<int> blocks_of;
-    for (const auto& [past, queries] : c.sequences) {
+    for (const auto& [past, queries, prefix] : c.sequences) {
       blocks_of.push_back((past + queries + c.block_size - 1) / c.block_size);
       view_.num_blocks += blocks_of.back();
     }
@@ -74,23 +75,30 @@ class AttentionWorld {
       // A sequence's content does not depend on the sequences beside it.
       fill(s, seed * 1000 + static_cast<uint32_t>(c.sequences[s].past));
     }
-    for (int h = 0; h < c.num_heads; ++h) slopes_.push_back(std::exp2(-0.5f - 0.25f * float(h)));
+    for (int h = 0; h < c.num_heads; ++h) {
+      slopes_.push_back(std::exp2(-0.5f - 0.25f * float(h)));
+      sinks_.push_back(float(h % 7) * 1.5f - 3.0f);
+    }
   }
 
   std::vector<AttentionSequence> sequences() const {
     std::vector<AttentionSequence> all;
     int64_t begin = 0;
     for (size_t s = 0; s < tables_.size(); ++s) {
-      const auto [past, queries] = c_.sequences[s];
-      all.push_back({begin, queries, past, tables_[s]});
+      const auto [past, queries, prefix] = c_.sequences[s];
+      all.push_back({begin, queries, past, prefix, tables_[s]});
       begin += queries;
     }
     return all;
   }
 
   AttentionParams params() const {
-    return {c_.num_heads, 1.0f / std::sqrt(float(c_.head_dim)), c_.soft_cap, c_.sliding_window,
-            c_.alibi ? slopes_.data() : nullptr};
+    return {c_.num_heads,
+            1.0f / std::sqrt(float(c_.head_dim)),
+            c_.soft_cap,
+            c_.sliding_window,
+            c_.alibi ? slopes_.data() : nullptr,
+            c_.sinks ? sinks_.data() : nullptr};
   }
 
   const KvCacheView& cache() const { return view_; }
@@ -110,7 +118,7 @@ class AttentionWorld {
     std::vector<float> y;
     int64_t token = 0;
     for (size_t s = 0; s < tables_.size(); ++s) {
-      const auto [past, queries] = c_.sequences[s];
+      const auto [past, queries, prefix] = c_.sequences[s];
       for (int i = 0; i < queries; ++i, ++token) {
         for (int head = 0; head < c_.num_heads; ++head) attend(s, past + i, token, head, y);
       }
@@ -128,7 +136,7 @@ class AttentionWorld {
   }
 
   void fill(size_t s, uint32_t seed) {
-    const auto [past, queries] = c_.sequences[s];
+    const auto [past, queries, prefix] = c_.sequences[s];
     const int length = past + queries;
     const KvLayout& layout = view_.layout;
     k_.push_back(random_normal(int64_t{length} * c_.kv_heads * c_.head_dim, seed));
@@ -164,9 +172,11 @@ class AttentionWorld {
     const int kv_head = head / (c_.num_heads / c_.kv_heads);
     const auto row = q_.row(token);
     const int first = c_.sliding_window > 0 ? std::max(0, position + 1 - c_.sliding_window) : 0;
+    const int prefix = c_.sequences[s].prefix;
+    const int end = position < prefix ? prefix : position + 1;
     std::vector<double> scores;
     double max = -INFINITY;
-    for (int t = first; t <= position; ++t) {
+    for (int t = first; t < end; ++t) {
       double score = 0;
       for (int d = 0; d < c_.head_dim; ++d) {
         score += double(row[static_cast<size_t>(head * c_.head_dim + d)]) *
@@ -178,9 +188,11 @@ class AttentionWorld {
       scores.push_back(score);
       max = std::max(max, score);
     }
-    double total = 0;
+    const double sink = c_.sinks ? sinks_[static_cast<size_t>(head)] : -INFINITY;
+    max = std::max(max, sink);
+    double total = std::exp(sink - max);
     std::vector<double> sums(static_cast<size_t>(c_.v_head_dim));
-    for (int t = first; t <= position; ++t) {
+    for (int t = first; t < end; ++t) {
       const double weight = std::exp(scores[static_cast<size_t>(t - first)] - max);
       total += weight;
       for (int d = 0; d < c_.v_head_dim; ++d) {
@@ -197,7 +209,7 @@ class AttentionWorld {
   Buffer memory_;
   std::vector<std::vector<int32_t>> tables_;
   std::vector<std::vector<float>> k_, v_;  // of each sequence, [token][kv_head][dim], as stored
-  std::vector<float> slopes_;
+  std::vector<float> slopes_, sinks_;
   Workspace workspace_;
 };
 
