@@ -14,7 +14,7 @@ int64_t padded_row_bytes(int64_t bytes) { return round_up(bytes, 64) + 64; }
 
 }  // namespace
 
-PreparedX plan_x(const Tensor& x, const GemmSegment& s, const GemmPath& path) {
+PreparedX plan_x(const Tensor& x, const GemmSegment& s, const GemmPath& path, bool gathered) {
   const int64_t rows = x.num_rows();
   PreparedX p;
   p.form = path.x;
@@ -24,7 +24,7 @@ PreparedX plan_x(const Tensor& x, const GemmSegment& s, const GemmPath& path) {
   switch (path.x) {
     case GemmX::kF32:
       // A copy pays where each row is read often and rows a power of two apart would collide.
-      p.copied = s.k_padded != x.size(1) || rows > 16;
+      p.copied = gathered || s.k_padded != x.size(1) || rows > 16;
       p.row_bytes = p.copied ? padded_row_bytes(p.k_padded * 4) : x.row_bytes();
       if (!p.copied) p.data = x.raw();
       break;

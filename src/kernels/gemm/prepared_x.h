@@ -32,8 +32,10 @@ struct PreparedX {
   }
 };
 
-// What `path` needs x [rows, k] as. kF32 is not copied where `x` itself serves as well.
-PreparedX plan_x(const Tensor& x, const GemmSegment& segment, const GemmPath& path);
+// What `path` needs x [rows, k] as. kF32 is not copied where x itself serves as well, which it does
+// not if its rows are wanted in another order (`gathered`).
+PreparedX plan_x(const Tensor& x, const GemmSegment& segment, const GemmPath& path,
+                 bool gathered = false);
 
 // Memory for `rows` rows of it, unless it is x itself.
 void allocate_x(PreparedX& p, int64_t rows, Workspace& workspace);
