@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <future>
 
 #include "base/json.h"
 #include "base/thread_pool.h"
@@ -21,11 +22,9 @@ Json peak(PeakType type, ThreadPool& threads) {
   return rate ? Json(billions(*rate)) : Json(nullptr);
 }
 
-}  // namespace
-
-std::string benchmark_machine(const LlmConfig& config) {
-  const Topology topology = read_topology();
-  const ThreadPlan plan = plan_compute_threads(topology, config);
+std::string measure(const Topology& topology, const ThreadPlan& plan) {
+  // Thread 0 of the pools below; unpinned it can end up beside another of them on one CPU.
+  pin_this_thread(plan.cpus.front());
   const int64_t dram_bytes =
       std::min(kDramBytes, std::max(topology.available_bytes / 4, int64_t{1} << 26));
 
@@ -52,6 +51,15 @@ std::string benchmark_machine(const LlmConfig& config) {
                        {"int8", peak(PeakType::kInt8, threads)}}},
                      {"empty_region_us", measure_empty_region(threads) * 1e6}};
   return Json{{"machine", machine}}.dump(2);
+}
+
+}  // namespace
+
+std::string benchmark_machine(const LlmConfig& config) {
+  const Topology topology = read_topology();
+  const ThreadPlan plan = plan_compute_threads(topology, config);
+  // On a thread of its own, which may be pinned.
+  return std::async(std::launch::async, [&] { return measure(topology, plan); }).get();
 }
 
 }  // namespace lanner

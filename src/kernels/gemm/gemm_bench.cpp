@@ -36,7 +36,11 @@ std::vector<int> affine_cpus() {
 }
 
 ThreadPool& pool() {
-  static ThreadPool pool(affine_cpus());
+  static ThreadPool pool = [] {
+    const std::vector<int> cpus = affine_cpus();
+    pin_this_thread(cpus.front());  // else it can end up beside another on one CPU
+    return ThreadPool(cpus);
+  }();
   return pool;
 }
 

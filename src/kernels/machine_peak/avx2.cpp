@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <immintrin.h>
 
+#include "kernels/machine_peak/chains.h"
 #include "kernels/machine_peak/kernels.h"
 
 namespace lanner {
@@ -23,22 +24,21 @@ static uint64_t read_avx2(const std::byte* data, int64_t stream_bytes) {
   return words[0] | words[1] | words[2] | words[3];
 }
 
-// Twelve chains hide the latency of two FMA units.
 static float peak_f32_avx2(int64_t iterations) {
-  __m256 sums[12];
-  for (int i = 0; i < 12; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
+  __m256 sums[LANNER_PEAK_CHAINS];
+#pragma GCC unroll 12
+  for (int i = 0; i < LANNER_PEAK_CHAINS; ++i) sums[i] = _mm256_set1_ps(static_cast<float>(i));
   const __m256 a = _mm256_set1_ps(1.0f + 1e-7f);
   const __m256 b = _mm256_set1_ps(1e-3f);
-  for (int64_t n = 0; n < iterations; ++n) {
-    for (int i = 0; i < 12; ++i) sums[i] = _mm256_fmadd_ps(sums[i], a, b);
-  }
+  LANNER_PEAK_ROUNDS(iterations, "vfmadd231ps", sums, a, b)
   __m256 total = sums[0];
-  for (int i = 1; i < 12; ++i) total = _mm256_add_ps(total, sums[i]);
+#pragma GCC unroll 12
+  for (int i = 1; i < LANNER_PEAK_CHAINS; ++i) total = _mm256_add_ps(total, sums[i]);
   return _mm256_cvtss_f32(total);
 }
 
 const ReadKernel kReadAvx2 = {"avx2", Isa{Isa::kAvx2}, read_avx2};
-const PeakKernel kPeakF32Avx2 = {"avx2.fp32", PeakType::kF32, Isa{Isa::kAvx2}, 12 * 8 * 2,
-                                 peak_f32_avx2};
+const PeakKernel kPeakF32Avx2 = {"avx2.fp32", PeakType::kF32, Isa{Isa::kAvx2},
+                                 LANNER_PEAK_CHAINS * 8 * 2, peak_f32_avx2};
 
 }  // namespace lanner

@@ -85,8 +85,12 @@ std::optional<double> measure_peak(PeakType type, ThreadPool& threads, Isa isa) 
           [&](int thread) { results[static_cast<size_t>(thread) * 16] = kernel->run(iterations); });
     });
   };
+  // Twice, so that one interruption does not end the doubling early: a short pass would time the
+  // start of the threads.
   int64_t iterations = 1000;
-  while (pass_seconds(iterations) < kPassSeconds) iterations *= 2;
+  while (std::min(pass_seconds(iterations), pass_seconds(iterations)) < kPassSeconds) {
+    iterations *= 2;
+  }
   double best = 0;
   for (int pass = 0; pass < kPasses; ++pass) {
     const double operations = static_cast<double>(iterations * kernel->operations) * threads.size();
