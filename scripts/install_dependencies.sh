@@ -8,7 +8,7 @@ set -euo pipefail
 
 build_packages=(
   g++ cmake ninja-build ccache git ca-certificates python3
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libedit-dev
+  libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libedit-dev libxxhash-dev
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev

@@ -54,10 +54,10 @@ void WeightTally::add(const Linear& linear) {
 
 void RowParallelLinear::forward_add(const Tensor& x, const Tensor& y,
                                     ExecutionContext& context) const {
-  // The residual and the bias enter the sum over the ranks once.
-  const bool first = context.communicator.rank() == 0;
-  run(x, y, /*accumulate=*/first, /*with_bias=*/first, context);
-  context.communicator.all_reduce(y);
+  const PartialSum sum = context.communicator.begin_sum(y);
+  // The bias enters the sum over the ranks once.
+  run(x, sum.values, sum.accumulate, /*with_bias=*/context.communicator.rank() == 0, context);
+  context.communicator.finish_sum(y, context.threads);
 }
 
 }  // namespace lanner
