@@ -19,12 +19,16 @@ struct ChatMessage {
   std::string content;
 };
 
-// A finished request.
+// A finished answer.
 struct Completion {
   std::string text;
   std::vector<int32_t> token_ids;
   FinishReason finish_reason = FinishReason::kNone;
   int prompt_tokens = 0;
+  int truncated_tokens = 0;
+  int cached_tokens = 0;
+  std::vector<PositionLogprobs> logprobs;         // as in RequestOutput
+  std::vector<PositionLogprobs> prompt_logprobs;  // of index 0
 };
 
 // What a model did since it was loaded; times in seconds.
@@ -73,15 +77,16 @@ class LLM : public ModelText {
   static std::unique_ptr<LLM> load(const std::string& path, const LlmConfig& config = {},
                                    const ProgressCallback& progress = {});
 
-  // Queues a request; on_output is called from the engine's thread until the request has finished.
+  // Queues a request; on_output is called from the engine's thread until an output is_last.
   // Throws Error(kInvalidArgument) for bad parameters or a prompt that does not fit the context
-  // (with both counts).
+  // (with both counts), Error(kUnsupported) for parameters that this model or build cannot honour.
   virtual RequestId submit(const Request& request, OutputCallback on_output) = 0;
   // Ends a request within one step; its last output says kAborted. Unknown or finished ids are
   // ignored: a request may always end first.
   virtual void abort(RequestId id) = 0;
 
-  // Runs the requests together and waits. Throws Error when one of them fails.
+  // Runs the requests together and waits: the answers of each request, index after index, request
+  // after request. Throws Error when one of them fails.
   virtual std::vector<Completion> generate(const std::vector<Request>& requests) = 0;
   // Renders the conversation with the model's template and generates the answer.
   virtual Completion chat(const std::vector<ChatMessage>& messages,

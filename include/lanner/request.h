@@ -21,6 +21,15 @@ struct Request {
   SamplingParams sampling;
   // Text already holds the model's special tokens (a rendered chat template): add none.
   bool prompt_has_special_tokens = false;
+  // Instead of refusing a prompt that is too long for the context, leave out its first tokens: the
+  // answer gets room for max_tokens (unset: a quarter of the context), at most half of the context.
+  // RequestOutput::truncated_tokens says how many were left out.
+  bool truncate_prompt = false;
+  // Lower goes first; equals go in order of arrival.
+  int priority = 0;
+  // Cached blocks are shared only among requests with the same salt (tenants that must not learn
+  // from response times what others have asked).
+  std::string cache_salt = {};
 };
 
 enum class FinishReason {
@@ -34,16 +43,38 @@ enum class FinishReason {
 // "stop", "length", "aborted", "error"; "" for kNone.
 const char* finish_reason_name(FinishReason reason);
 
-// One step's news of a request. Outputs of one request arrive in order; the last one has a
-// finish_reason.
+// A token and how likely the model found it: natural logarithm of its probability.
+struct TokenLogprob {
+  int32_t id = 0;
+  double logprob = 0.0;
+  std::string bytes;  // its text; a part of a character where a token is one
+};
+
+// What SamplingParams::logprobs asks for at one place.
+struct PositionLogprobs {
+  TokenLogprob token;             // the one that is there
+  std::vector<TokenLogprob> top;  // the most likely ones, the best first
+};
+
+// One step's news of one sequence of a request. Outputs of a sequence arrive in order; its last
+// one has a finish_reason.
 struct RequestOutput {
   RequestId id = 0;
+  int index = 0;                   // which of the n answers
   std::string text;                // new text: whole UTF-8 characters, never past a stop string
   std::vector<int32_t> token_ids;  // new tokens, end tokens included
+  // One per token of token_ids, if SamplingParams::logprobs asks for them.
+  std::vector<PositionLogprobs> logprobs;
+  // With the first output of index 0, one per token of the prompt, if asked for. The first has
+  // logprob 0 and no top: nothing comes before it.
+  std::vector<PositionLogprobs> prompt_logprobs;
   FinishReason finish_reason = FinishReason::kNone;
-  std::string error;      // a sentence, when finish_reason is kError
-  int prompt_tokens = 0;  // tokens of the whole prompt
-  int output_tokens = 0;  // tokens generated so far
+  bool is_last = false;      // of the request: all n answers have finished
+  std::string error;         // a sentence, when finish_reason is kError
+  int prompt_tokens = 0;     // tokens of the whole prompt, without truncated ones
+  int truncated_tokens = 0;  // left out of the prompt (Request::truncate_prompt)
+  int cached_tokens = 0;     // of the prompt, taken from the prefix cache
+  int output_tokens = 0;     // tokens generated so far
   bool finished() const { return finish_reason != FinishReason::kNone; }
 };
 

@@ -42,6 +42,24 @@ TokenOutput error_output(std::string error, int output_tokens) {
           .output_tokens = output_tokens};
 }
 
+// What the sampler cannot do yet is refused.
+void check_supported(const SamplingParams& sampling) {
+  const auto refuse_if = [](bool set, const char* field) {
+    if (set) throw_error(ErrorCode::kUnsupported, "[sampling] {} is not supported yet", field);
+  };
+  refuse_if(sampling.n > 1, "n");
+  refuse_if(sampling.best_of.value_or(1) > 1, "best_of");
+  refuse_if(sampling.beam_width > 0, "beam_width");
+  refuse_if(sampling.typical_p < 1, "typical_p");
+  refuse_if(!sampling.logit_bias.empty(), "logit_bias");
+  refuse_if(!sampling.bad_words.empty(), "bad_words");
+  refuse_if(!sampling.bad_word_ids.empty(), "bad_word_ids");
+  refuse_if(sampling.min_tokens > 0, "min_tokens");
+  refuse_if(sampling.include_stop, "include_stop");
+  refuse_if(sampling.logprobs.has_value(), "logprobs");
+  refuse_if(sampling.prompt_logprobs.has_value(), "prompt_logprobs");
+}
+
 }  // namespace
 
 // The engine's thread and its state. What other threads touch is guarded by mutex_; the rest
@@ -92,7 +110,7 @@ class Engine::Loop {
   bool is_own_thread() const { return std::this_thread::get_id() == thread_.get_id(); }
 
   void start(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
-             TokenCallback on_output);
+             int priority, TokenCallback on_output);
   void abort(RequestId id);
 
   ModelRunner& runner() { return *runner_; }
@@ -180,7 +198,7 @@ bool Engine::Loop::run_commands() {
 }
 
 void Engine::Loop::start(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
-                         TokenCallback on_output) {
+                         int priority, TokenCallback on_output) {
   Running running{.sampling = sampling,
                   .seed = 0,
                   .counts = std::nullopt,
@@ -197,7 +215,8 @@ void Engine::Loop::start(RequestId id, std::vector<int32_t> prompt, const Sampli
                      .prompt = std::move(prompt),
                      .max_tokens = sampling.max_tokens,
                      .stop_token_ids = sampling.stop_token_ids,
-                     .ignore_eos = sampling.ignore_eos});
+                     .ignore_eos = sampling.ignore_eos,
+                     .priority = priority});
     requests_.emplace(id, std::move(running));
   } catch (const std::exception& e) {
     scheduler_->finish(id);
@@ -321,8 +340,9 @@ Engine::Engine(const ModelFiles& files, const LlmConfig& config, const ProgressC
 Engine::~Engine() = default;
 
 void Engine::submit(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
-                    TokenCallback on_output) {
+                    int priority, TokenCallback on_output) {
   sampling.validate();
+  check_supported(sampling);
   check_argument(!prompt.empty(), "the prompt has no tokens");
   const int64_t vocab_size = runner().info().vocab_size;
   for (int32_t token : prompt) {
@@ -338,8 +358,8 @@ void Engine::submit(RequestId id, std::vector<int32_t> prompt, const SamplingPar
                  "the prompt has {} tokens; the context holds {} and an answer needs at least one",
                  prompt.size(), context);
   const bool posted = loop_->post([loop = loop_.get(), id, prompt = std::move(prompt), sampling,
-                                   on_output = std::move(on_output)]() mutable {
-    loop->start(id, std::move(prompt), sampling, std::move(on_output));
+                                   priority, on_output = std::move(on_output)]() mutable {
+    loop->start(id, std::move(prompt), sampling, priority, std::move(on_output));
   });
   if (!posted) throw_stopping();
 }

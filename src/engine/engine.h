@@ -50,7 +50,7 @@ class Engine {
   // outside the vocabulary, an empty prompt, or one that leaves no room in the context (with both
   // counts); Error(kCancelled) while the engine is being destroyed.
   void submit(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
-              TokenCallback on_output);
+              int priority, TokenCallback on_output);
   // Ends a request within one step; its last output says kAborted. Unknown ids are ignored.
   void abort(RequestId id);
 

@@ -61,7 +61,7 @@ class EngineTest : public testing::Test {
 
   std::vector<int32_t> run(const std::vector<int32_t>& prompt, int max_tokens) {
     Outcome outcome;
-    engine_->submit(next_id_++, prompt, greedy(max_tokens), outcome.callback());
+    engine_->submit(next_id_++, prompt, greedy(max_tokens), 0, outcome.callback());
     outcome.wait();
     EXPECT_EQ(outcome.reason, FinishReason::kLength) << outcome.error;
     return outcome.ids;
@@ -79,20 +79,20 @@ TEST_F(EngineTest, AbortEndsARequestInAnyPhaseAndNoOther) {
 
   Outcome survivor;
   auto collect_survivor = survivor.callback();
-  engine_->submit(1, prompt, greedy(40), [&](const TokenOutput& output) {
+  engine_->submit(1, prompt, greedy(40), 0, [&](const TokenOutput& output) {
     if (output.output_tokens == 4) engine_->abort(3);
     return collect_survivor(output);
   });
   Outcome queued;  // aborted before its first step: there is none during a call
   engine_->call([&](ModelRunner&) {
-    engine_->submit(2, tiny_prompt(300, 2), greedy(1000), queued.callback());
+    engine_->submit(2, tiny_prompt(300, 2), greedy(1000), 0, queued.callback());
     engine_->abort(2);
   });
   Outcome prefill;  // aborted at the survivor's fourth token: 1500 tokens are not through by then
-  engine_->submit(3, tiny_prompt(1500, 3), greedy(100), prefill.callback());
+  engine_->submit(3, tiny_prompt(1500, 3), greedy(100), 0, prefill.callback());
   Outcome decode;  // aborted by itself
   auto collect = decode.callback();
-  engine_->submit(4, tiny_prompt(5, 4), greedy(1000), [&](const TokenOutput& output) {
+  engine_->submit(4, tiny_prompt(5, 4), greedy(1000), 0, [&](const TokenOutput& output) {
     if (output.output_tokens == 4) engine_->abort(4);
     return collect(output);
   });
@@ -134,11 +134,11 @@ TEST_F(EngineTest, CallbacksMaySubmitAndCall) {
   const std::vector<int32_t> expected = run(tiny_prompt(9), 5);
   Outcome second;
   bool called = false;
-  engine_->submit(1, tiny_prompt(4), greedy(3), [&](const TokenOutput& output) {
+  engine_->submit(1, tiny_prompt(4), greedy(3), 0, [&](const TokenOutput& output) {
     if (output.finish_reason == FinishReason::kNone) return true;
     EXPECT_TRUE(engine_->is_engine_thread());
     engine_->call([&](ModelRunner& runner) { called = runner.num_threads() > 0; });
-    engine_->submit(2, tiny_prompt(9), greedy(5), second.callback());
+    engine_->submit(2, tiny_prompt(9), greedy(5), 0, second.callback());
     return true;
   });
   second.wait();
@@ -163,16 +163,16 @@ TEST_F(EngineTest, CallPassesOnWhatTheTaskThrows) {
 TEST_F(EngineTest, ACallbackThatThrowsEndsItsOwnRequestOnly) {
   const std::vector<int32_t> expected = run(tiny_prompt(9), 30);
   Outcome other;
-  engine_->submit(1, tiny_prompt(9), greedy(30), other.callback());
+  engine_->submit(1, tiny_prompt(9), greedy(30), 0, other.callback());
   std::promise<TokenOutput> last;
   std::atomic<int> calls{0};
-  engine_->submit(2, tiny_prompt(9), greedy(30), [&](const TokenOutput& output) -> bool {
+  engine_->submit(2, tiny_prompt(9), greedy(30), 0, [&](const TokenOutput& output) -> bool {
     ++calls;
     if (output.finish_reason != FinishReason::kNone) last.set_value(output);
     if (output.output_tokens == 3) throw std::runtime_error("cannot write");
     return true;
   });
-  engine_->submit(3, tiny_prompt(9), greedy(30), [](const TokenOutput&) -> bool { throw 5; });
+  engine_->submit(3, tiny_prompt(9), greedy(30), 0, [](const TokenOutput&) -> bool { throw 5; });
   const TokenOutput output = last.get_future().get();
   EXPECT_EQ(output.finish_reason, FinishReason::kError);
   EXPECT_NE(output.error.find("cannot write"), std::string::npos);
@@ -184,7 +184,8 @@ TEST_F(EngineTest, ACallbackThatThrowsEndsItsOwnRequestOnly) {
 
 TEST_F(EngineTest, ACallbackThatReturnsFalseHearsNoMore) {
   std::atomic<int> calls{0};
-  engine_->submit(1, tiny_prompt(9), greedy(30), [&](const TokenOutput&) { return ++calls < 3; });
+  engine_->submit(1, tiny_prompt(9), greedy(30), 0,
+                  [&](const TokenOutput&) { return ++calls < 3; });
   EXPECT_EQ(run(tiny_prompt(9), 30).size(), 30u);
   EXPECT_EQ(calls, 3);
 }
@@ -192,8 +193,8 @@ TEST_F(EngineTest, ACallbackThatReturnsFalseHearsNoMore) {
 TEST_F(EngineTest, AnIdInUseIsRefusedAndTheFirstGoesOn) {
   Outcome first, second;
   engine_->call([&](ModelRunner&) {
-    engine_->submit(1, tiny_prompt(9), greedy(200), first.callback());
-    engine_->submit(1, tiny_prompt(9), greedy(5), second.callback());
+    engine_->submit(1, tiny_prompt(9), greedy(200), 0, first.callback());
+    engine_->submit(1, tiny_prompt(9), greedy(5), 0, second.callback());
   });
   second.wait();
   EXPECT_EQ(second.reason, FinishReason::kError);
@@ -208,7 +209,7 @@ TEST_F(EngineTest, DestructionAbortsWhatRunsAndRefusesWhatComesThen) {
   std::atomic<int> refused{0};
   std::promise<void> running;
   for (int i = 0; i < kRequests; ++i) {
-    engine_->submit(static_cast<RequestId>(i), tiny_prompt(50), greedy(1900),
+    engine_->submit(static_cast<RequestId>(i), tiny_prompt(50), greedy(1900), 0,
                     [&, i, engine = engine_.get()](const TokenOutput& output) {
                       if (output.finish_reason == FinishReason::kNone) {
                         if (i == 0 && output.output_tokens == 1) running.set_value();
@@ -217,7 +218,8 @@ TEST_F(EngineTest, DestructionAbortsWhatRunsAndRefusesWhatComesThen) {
                       EXPECT_EQ(output.finish_reason, FinishReason::kAborted);
                       ++aborted;
                       try {
-                        engine->submit(99, tiny_prompt(5), greedy(5), [](auto&) { return true; });
+                        engine->submit(99, tiny_prompt(5), greedy(5), 0,
+                                       [](auto&) { return true; });
                       } catch (const Error& e) {
                         EXPECT_EQ(e.code(), ErrorCode::kCancelled);
                         ++refused;
@@ -235,7 +237,7 @@ TEST_F(EngineTest, DestructionAbortsWhatRunsAndRefusesWhatComesThen) {
 TEST_F(EngineTest, DestructionRightAfterSubmitsAnswersThemAll) {
   std::atomic<int> ended{0};
   for (RequestId id = 0; id < 50; ++id) {
-    engine_->submit(id, tiny_prompt(50), greedy(1900), [&](const TokenOutput& output) {
+    engine_->submit(id, tiny_prompt(50), greedy(1900), 0, [&](const TokenOutput& output) {
       ended += output.finish_reason == FinishReason::kAborted;
       return true;
     });
@@ -301,7 +303,7 @@ TEST_F(LongropeTest, SeveralCrossInOneBatch) {
   for (int i = 0; i < 5; ++i) expected.push_back(run(tiny_prompt(30 + 2 * i, i), 20));
   std::vector<Outcome> outcomes(5);
   for (int i = 0; i < 5; ++i) {
-    engine_->submit(static_cast<RequestId>(i), tiny_prompt(30 + 2 * i, i), greedy(20),
+    engine_->submit(static_cast<RequestId>(i), tiny_prompt(30 + 2 * i, i), greedy(20), 0,
                     outcomes[static_cast<size_t>(i)].callback());
   }
   for (size_t i = 0; i < 5; ++i) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lanner/llm.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -8,6 +9,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "base/json.h"
 #include "engine/engine.h"
@@ -28,9 +30,10 @@ using Clock = std::chrono::steady_clock;
 class TextStream {
  public:
   TextStream(RequestId id, const Tokenizer* tokenizer, const SamplingParams& sampling,
-             int prompt_tokens, OutputCallback on_output)
+             int prompt_tokens, int truncated_tokens, OutputCallback on_output)
       : id_(id),
         prompt_tokens_(prompt_tokens),
+        truncated_tokens_(truncated_tokens),
         stop_(sampling.stop),
         on_output_(std::move(on_output)) {
     if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
@@ -38,13 +41,14 @@ class TextStream {
 
   // False: a stop string has ended the request.
   bool push(const TokenOutput& news) {
-    RequestOutput output{.id = id_,
-                         .text = {},
-                         .token_ids = news.token_ids,
-                         .finish_reason = news.finish_reason,
-                         .error = news.error,
-                         .prompt_tokens = prompt_tokens_,
-                         .output_tokens = news.output_tokens};
+    RequestOutput output;
+    output.id = id_;
+    output.token_ids = news.token_ids;
+    output.finish_reason = news.finish_reason;
+    output.error = news.error;
+    output.prompt_tokens = prompt_tokens_;
+    output.truncated_tokens = truncated_tokens_;
+    output.output_tokens = news.output_tokens;
     std::string text;
     // Not after an error: it may have been the decoder's own.
     if (decoder_ && news.finish_reason != FinishReason::kError) {
@@ -55,6 +59,7 @@ class TextStream {
     output.text = std::move(certain);
     if (!stopped && output.finished()) output.text += stop_.flush();
     if (stopped) output.finish_reason = FinishReason::kStop;
+    output.is_last = output.finished();
     on_output_(output);
     return !stopped;
   }
@@ -62,6 +67,7 @@ class TextStream {
  private:
   RequestId id_;
   int prompt_tokens_;
+  int truncated_tokens_;
   std::optional<StreamDecoder> decoder_;
   StopStringMatcher stop_;
   OutputCallback on_output_;
@@ -79,8 +85,10 @@ class Collector {
     completion.token_ids.insert(completion.token_ids.end(), output.token_ids.begin(),
                                 output.token_ids.end());
     completion.prompt_tokens = output.prompt_tokens;
+    completion.truncated_tokens = output.truncated_tokens;
+    completion.cached_tokens = output.cached_tokens;
     completion.finish_reason = output.finish_reason;
-    if (!output.finished()) return;
+    if (!output.is_last) return;
     if (output.finish_reason == FinishReason::kError && error_.empty()) error_ = output.error;
     if (--left_ == 0) done_.notify_all();
   }
@@ -111,11 +119,12 @@ class LlmImpl final : public LLM {
   RequestId submit(const Request& request, OutputCallback on_output) override {
     const RequestId id = next_id_++;
     std::vector<int32_t> prompt = prompt_tokens(request);
+    const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
     if (!request.sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
-    auto stream =
-        std::make_shared<TextStream>(id, text_.tokenizer(), request.sampling,
-                                     static_cast<int>(prompt.size()), std::move(on_output));
-    engine_->submit(id, std::move(prompt), request.sampling,
+    auto stream = std::make_shared<TextStream>(id, text_.tokenizer(), request.sampling,
+                                               static_cast<int>(prompt.size()), truncated,
+                                               std::move(on_output));
+    engine_->submit(id, std::move(prompt), request.sampling, request.priority,
                     [stream](const TokenOutput& news) { return stream->push(news); });
     return id;
   }
@@ -217,6 +226,17 @@ class LlmImpl final : public LLM {
                ? text_.required_tokenizer().encode(text, /*add_special=*/false,
                                                    SpecialInText::kRecognise)
                : text_.required_tokenizer().encode(text, /*add_special=*/true);
+  }
+
+  // Request::truncate_prompt; returns the tokens left out.
+  int truncate(std::vector<int32_t>& prompt, const SamplingParams& sampling) const {
+    const int context = max_context();
+    const int answer =
+        std::clamp(sampling.max_tokens.value_or(context / 4), 1, std::max(context / 2, 1));
+    const int64_t excess = static_cast<int64_t>(prompt.size()) - (context - answer);
+    if (excess <= 0) return 0;
+    prompt.erase(prompt.begin(), prompt.begin() + excess);
+    return checked_cast<int>(excess, "number of truncated tokens");
   }
 
   Clock::time_point start_;

@@ -141,6 +141,26 @@ TEST(Llm, ContextIsUsedToItsLastToken) {
                [&] { llm->generate({request}); });
 }
 
+TEST(Llm, TruncatesAPromptOnlyWhenAskedTo) {
+  LlmConfig config = tiny_config();
+  config.max_context = 50;
+  const auto llm = load(config);
+  Request request = tiny_request(tiny_prompt(60), 10);
+  request.truncate_prompt = true;
+  const std::vector<int32_t> all = tiny_prompt(60);
+  const Completion completion = llm->generate({request}).front();
+  EXPECT_EQ(completion.prompt_tokens, 40);
+  EXPECT_EQ(completion.truncated_tokens, 20);
+  const Request rest = tiny_request({all.begin() + 20, all.end()}, 10);
+  EXPECT_EQ(completion.token_ids, llm->generate({rest}).front().token_ids);
+  request.sampling.max_tokens.reset();
+  EXPECT_EQ(llm->generate({request}).front().prompt_tokens, 38) << "a quarter for the answer";
+  request.sampling.max_tokens = 1000;
+  EXPECT_EQ(llm->generate({request}).front().prompt_tokens, 25) << "at most half";
+  request.prompt = tiny_prompt(20);
+  EXPECT_EQ(llm->generate({request}).front().truncated_tokens, 0);
+}
+
 TEST(Llm, RefusesPromptsAndParametersByName) {
   const auto llm = load();
   const auto refuse = [&](const Request& request, const std::vector<std::string>& words) {

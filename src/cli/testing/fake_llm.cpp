@@ -104,6 +104,7 @@ class FakeLlm : public LLM {
     output.finish_reason = aborted_                  ? FinishReason::kAborted
                            : !script_->error.empty() ? FinishReason::kError
                                                      : FinishReason::kStop;
+    output.is_last = true;
     on_output(output);
   }
 
