@@ -127,8 +127,7 @@ void gemm(const Tensor& x, const PackedWeight& weight, const GemmOptions& option
   };
   if (serial) prepare_rows(0, rows);
 
-  const GemmOutput output{
-      .y = y, .bias = options.bias, .first_column = 0, .accumulate = options.accumulate};
+  const GemmOutput output{.y = y, .bias = options.bias, .accumulate = options.accumulate};
   threads.run([&](int thread) {
     if (!serial) {
       prepare_rows(rows * thread / threads.size(), rows * (thread + 1) / threads.size());

@@ -21,7 +21,8 @@ constexpr int64_t kMinRows = 48;   // of a task that has not all rows of its gro
 
 // One group with how its segments are multiplied.
 struct GroupPlan {
-  GemmRange rows;
+  const GemmGroupItem* item;
+  GemmRange rows;        // of all groups
   GemmRange panels;      // of the whole weight
   int64_t first_column;  // of the whole weight
   size_t first_segment;  // in the list of plans
@@ -36,31 +37,26 @@ struct Task {
   int64_t cost() const { return (rows.end - rows.begin + kReadCost) * (panels.end - panels.begin); }
 };
 
-void check(const Tensor& x, std::span<const int32_t> x_rows, const PackedWeight& w,
-           std::span<const GemmRowGroup> groups, const Tensor& y) {
-  check_argument(x.dtype() == DType::kF32 && y.dtype() == DType::kF32,
-                 "[grouped_gemm] x is {} and y is {}, expected fp32", x.dtype(), y.dtype());
-  check_argument(x.shape().rank() == 2 && x.size(1) == w.k() && y.shape().rank() == 2,
-                 "[grouped_gemm] x is {} and y {}, expected [m, {}] and [rows, n]", x.shape(),
-                 y.shape(), w.k());
-  const int64_t rows = x_rows.empty() ? x.num_rows() : static_cast<int64_t>(x_rows.size());
-  check_argument(y.size(0) == rows, "[grouped_gemm] y has {} rows, expected {}", y.size(0), rows);
-  for (const int32_t row : x_rows) {
-    check_argument(row >= 0 && row < x.num_rows(), "[grouped_gemm] row {} of {}", row,
-                   x.num_rows());
-  }
+int64_t num_rows(const GemmGroupItem& item) {
+  return item.x_rows.empty() ? item.x.num_rows() : static_cast<int64_t>(item.x_rows.size());
+}
+
+void check(const GemmGroupItem& g, const PackedWeight& w) {
   const auto& segments = w.impl().segments;
-  for (const GemmRowGroup& g : groups) {
-    check_argument(0 <= g.part_begin && g.part_begin < g.part_end &&
-                       g.part_end <= static_cast<int>(segments.size()),
-                   "[grouped_gemm] parts {} to {} of {}", g.part_begin, g.part_end,
-                   segments.size());
-    check_argument(0 <= g.row_begin && g.row_begin <= g.row_end && g.row_end <= rows,
-                   "[grouped_gemm] rows {} to {} of {}", g.row_begin, g.row_end, rows);
-    int64_t n = 0;
-    for (int i = g.part_begin; i < g.part_end; ++i) n += segments[static_cast<size_t>(i)].n;
-    check_argument(n == y.size(1), "[grouped_gemm] y has {} columns, the parts of a group have {}",
-                   y.size(1), n);
+  check_argument(g.x.dtype() == DType::kF32 && g.y.dtype() == DType::kF32,
+                 "[grouped_gemm] x is {} and y is {}, expected fp32", g.x.dtype(), g.y.dtype());
+  check_argument(0 <= g.part_begin && g.part_begin < g.part_end &&
+                     g.part_end <= static_cast<int>(segments.size()),
+                 "[grouped_gemm] parts {} to {} of {}", g.part_begin, g.part_end, segments.size());
+  int64_t n = 0;
+  for (int i = g.part_begin; i < g.part_end; ++i) n += segments[static_cast<size_t>(i)].n;
+  check_argument(g.x.shape().rank() == 2 && g.x.size(1) == w.k(),
+                 "[grouped_gemm] x is {}, expected [m, {}]", g.x.shape(), w.k());
+  check_argument(g.y.shape() == (Shape{num_rows(g), n}),
+                 "[grouped_gemm] y is {}, expected [{}, {}]", g.y.shape(), num_rows(g), n);
+  for (const int32_t row : g.x_rows) {
+    check_argument(row >= 0 && row < g.x.num_rows(), "[grouped_gemm] row {} of {}", row,
+                   g.x.num_rows());
   }
 }
 
@@ -93,41 +89,73 @@ std::vector<Task> make_tasks(const std::vector<GroupPlan>& groups, int num_threa
   return tasks;
 }
 
+void run_task(const Task& task, const std::vector<SegmentPlan>& plans, const float* bias,
+              float* acc, std::byte* unpacked) {
+  const GroupPlan& group = *task.group;
+  const GemmOutput output{.y = group.item->y,
+                          .bias = bias == nullptr ? nullptr : bias + group.first_column,
+                          .first_row = group.rows.begin,
+                          .first_column = group.first_column};
+  for (size_t i = 0; i < group.num_segments; ++i) {
+    const SegmentPlan& plan = plans[group.first_segment + i];
+    const GemmSegment& s = *plan.segment;
+    const GemmRange panels{std::max(task.panels.begin - s.panel_begin, int64_t{0}),
+                           std::min(task.panels.end - s.panel_begin, s.panels)};
+    for (int64_t row = task.rows.begin; row < task.rows.end; row += plan.row_step) {
+      const GemmRange rows{row, std::min(row + plan.row_step, task.rows.end)};
+      for (int64_t p = panels.begin; p < panels.end; p += plan.panel_step) {
+        multiply(plan, rows, {p, std::min(p + plan.panel_step, panels.end)}, output, acc, unpacked);
+      }
+    }
+  }
+}
+
 }  // namespace
 
-void grouped_gemm(const Tensor& x, std::span<const int32_t> x_rows, const PackedWeight& weight,
-                  std::span<const GemmRowGroup> row_groups, const float* bias, const Tensor& y,
-                  Workspace& workspace, ThreadPool& threads) {
-  check(x, x_rows, weight, row_groups, y);
+void grouped_gemm(std::span<const GemmGroupItem> items, const PackedWeight& weight,
+                  const float* bias, Workspace& workspace, ThreadPool& threads) {
   const PackedWeight::Impl& w = weight.impl();
-  const int64_t num_rows = y.num_rows();
+  int64_t total_rows = 0;
+  for (const GemmGroupItem& item : items) {
+    check(item, weight);
+    total_rows += num_rows(item);
+  }
   const Workspace::Scope scope(workspace);
 
   std::vector<GroupPlan> groups;
-  groups.reserve(row_groups.size());
+  groups.reserve(items.size());
   std::vector<SegmentPlan> plans;
-  std::vector<PreparedX> prepared;   // each of all rows
-  std::vector<size_t> plan_x_index;  // of each plan, in `prepared`
+  std::vector<PreparedX> prepared;    // each of all rows
+  std::vector<size_t> plan_x_index;   // of each plan, in `prepared`
+  std::vector<const float*> sources;  // of each row
+  sources.reserve(static_cast<size_t>(total_rows));
   int64_t acc_bytes = 0;
   int64_t unpacked_bytes = 0;
-  for (const GemmRowGroup& g : row_groups) {
-    if (g.row_begin == g.row_end || y.size(1) == 0) continue;
-    const GemmSegment& first = w.segments[static_cast<size_t>(g.part_begin)];
-    const GemmSegment& last = w.segments[static_cast<size_t>(g.part_end) - 1];
-    groups.push_back({{g.row_begin, g.row_end},
+  for (const GemmGroupItem& item : items) {
+    const int64_t rows = num_rows(item);
+    if (rows == 0) continue;
+    const GemmSegment& first = w.segments[static_cast<size_t>(item.part_begin)];
+    const GemmSegment& last = w.segments[static_cast<size_t>(item.part_end) - 1];
+    const auto row_begin = static_cast<int64_t>(sources.size());
+    groups.push_back({&item,
+                      {row_begin, row_begin + rows},
                       {first.panel_begin, last.panel_begin + last.panels},
                       first.n_begin,
                       plans.size(),
-                      static_cast<size_t>(g.part_end - g.part_begin)});
-    for (int i = g.part_begin; i < g.part_end; ++i) {
+                      static_cast<size_t>(item.part_end - item.part_begin)});
+    for (int64_t row = 0; row < rows; ++row) {
+      sources.push_back(item.x.row<const float>(
+          item.x_rows.empty() ? row : item.x_rows[static_cast<size_t>(row)]));
+    }
+    for (int i = item.part_begin; i < item.part_end; ++i) {
       const GemmSegment& s = w.segments[static_cast<size_t>(i)];
-      const GemmPath& path = gemm_path(*s.kernel, g.row_end - g.row_begin);
-      SegmentPlan plan = plan_segment(s, path, g.row_end - g.row_begin);
-      PreparedX wanted = plan_x(x, s, path, /*gathered=*/!x_rows.empty());
+      const GemmPath& path = gemm_path(*s.kernel, rows);
+      SegmentPlan plan = plan_segment(s, path, rows);
+      PreparedX wanted = plan_x(item.x, s, path, /*gathered=*/true);
       size_t at = 0;
       while (at < prepared.size() && !prepared[at].same_as(wanted)) ++at;
       if (at == prepared.size()) {
-        allocate_x(wanted, num_rows, workspace);
+        allocate_x(wanted, total_rows, workspace);
         prepared.push_back(wanted);
       }
       plan_x_index.push_back(at);
@@ -145,12 +173,11 @@ void grouped_gemm(const Tensor& x, std::span<const int32_t> x_rows, const Packed
 
   // A form of x that only some groups want is made of all rows: there are at most two forms.
   threads.parallel_for(
-      num_rows,
+      total_rows,
       [&](int64_t begin, int64_t end) {
         for (const PreparedX& p : prepared) {
           for (int64_t row = begin; row < end; ++row) {
-            const int64_t source = x_rows.empty() ? row : x_rows[static_cast<size_t>(row)];
-            prepare_row(x.row<const float>(source), w.k, row, p);
+            prepare_row(sources[static_cast<size_t>(row)], w.k, row, p);
           }
         }
       },
@@ -163,24 +190,7 @@ void grouped_gemm(const Tensor& x, std::span<const int32_t> x_rows, const Packed
         auto* acc = reinterpret_cast<float*>(own);
         std::byte* unpacked = own + round_up(acc_bytes + 64, 64);
         for (int64_t t = begin; t < end; ++t) {
-          const Task& task = tasks[static_cast<size_t>(t)];
-          const GroupPlan& group = *task.group;
-          const GemmOutput output{.y = y,
-                                  .bias = bias == nullptr ? nullptr : bias + group.first_column,
-                                  .first_column = group.first_column};
-          for (size_t i = 0; i < group.num_segments; ++i) {
-            const SegmentPlan& plan = plans[group.first_segment + i];
-            const GemmSegment& s = *plan.segment;
-            const GemmRange panels{std::max(task.panels.begin - s.panel_begin, int64_t{0}),
-                                   std::min(task.panels.end - s.panel_begin, s.panels)};
-            for (int64_t row = task.rows.begin; row < task.rows.end; row += plan.row_step) {
-              const GemmRange rows{row, std::min(row + plan.row_step, task.rows.end)};
-              for (int64_t p = panels.begin; p < panels.end; p += plan.panel_step) {
-                multiply(plan, rows, {p, std::min(p + plan.panel_step, panels.end)}, output, acc,
-                         unpacked);
-              }
-            }
-          }
+          run_task(tasks[static_cast<size_t>(t)], plans, bias, acc, unpacked);
         }
       });
 }

@@ -3,6 +3,8 @@
 // compares those with double precision.
 #include "kernels/gemm/grouped_gemm.h"
 
+#include <algorithm>
+
 #include <gtest/gtest.h>
 
 #include "base/error.h"
@@ -31,57 +33,82 @@ struct Weights {
   std::vector<float> values;
 };
 
-// Rows of each expert: many, none, one, ...
-std::vector<GemmRowGroup> row_groups(const std::vector<int64_t>& sizes) {
-  std::vector<GemmRowGroup> groups;
-  int64_t row = 0;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    const int part = static_cast<int>(i) * 2;
-    groups.push_back({part, part + 2, row, row + sizes[i]});
-    row += sizes[i];
-  }
-  return groups;
-}
-
+// Expert e gets sizes[e] rows of x, in an order of their own if gathered.
 void expect_one_gemm_per_group(int64_t n, int64_t k, std::optional<DType> dtype,
                                const std::vector<int64_t>& sizes, bool gathered, bool with_bias,
                                int num_threads) {
   ThreadPool threads(num_threads);
   Workspace workspace;
   Weights weights(n, k);
-  const std::vector<GemmRowGroup> groups = row_groups(sizes);
-  const int64_t rows = groups.back().row_end;
-  const int64_t source_rows = gathered ? 7 : rows;
-  TestMatrix x = TestMatrix::random(source_rows, k, 2);
-  TestMatrix y(rows, 2 * n);
-  std::vector<int32_t> x_rows;
-  for (int64_t r = 0; gathered && r < rows; ++r) {
-    x_rows.push_back(static_cast<int32_t>(r * 5 % source_rows));
-  }
   const std::vector<float> bias = random_normal(kExperts * 2 * n, 3);
   const PackedWeight packed = weights.pack(0, 2 * kExperts, dtype, threads);
-  grouped_gemm(x.tensor(), x_rows, packed, groups, with_bias ? bias.data() : nullptr, y.tensor(),
-               workspace, threads);
+  int64_t total = 0;
+  for (const int64_t rows : sizes) total += rows;
+  TestMatrix x = TestMatrix::random(gathered ? 7 : total, k, 2);
+  TestMatrix y(total, 2 * n);
+  std::vector<int32_t> x_rows;
+  for (int64_t r = 0; r < total; ++r) {
+    x_rows.push_back(static_cast<int32_t>(gathered ? r * 5 % 7 : r));
+  }
+  std::vector<GemmGroupItem> items;
+  int64_t row = 0;
+  for (size_t e = 0; e < sizes.size(); ++e) {
+    const int part = static_cast<int>(e) * 2;
+    GemmGroupItem item{.part_begin = part, .part_end = part + 2};
+    item.x = gathered ? x.tensor() : x.tensor().rows(row, row + sizes[e]);
+    if (gathered) item.x_rows = std::span(x_rows).subspan(row, sizes[e]);
+    item.y = y.tensor().rows(row, row + sizes[e]);
+    row += sizes[e];
+    if (sizes[e] > 0) items.push_back(item);
+  }
+  grouped_gemm(items, packed, with_bias ? bias.data() : nullptr, workspace, threads);
   EXPECT_TRUE(y.gaps_are_untouched());
 
-  for (const GemmRowGroup& g : groups) {
-    if (g.row_begin == g.row_end) continue;
-    const PackedWeight alone = weights.pack(g.part_begin, g.part_end, dtype, threads);
-    TestMatrix own(g.row_end - g.row_begin, k);
-    TestMatrix expected(g.row_end - g.row_begin, 2 * n);
-    for (int64_t r = g.row_begin; r < g.row_end; ++r) {
-      const int64_t source = gathered ? x_rows[static_cast<size_t>(r)] : r;
-      std::copy_n(x.row(source).begin(), k, own.row(r - g.row_begin).begin());
+  row = 0;
+  for (size_t e = 0; e < sizes.size(); ++e) {
+    if (sizes[e] == 0) continue;
+    const int part = static_cast<int>(e) * 2;
+    const PackedWeight alone = weights.pack(part, part + 2, dtype, threads);
+    TestMatrix own(sizes[e], k);
+    TestMatrix expected(sizes[e], 2 * n);
+    for (int64_t r = 0; r < sizes[e]; ++r) {
+      std::copy_n(x.row(x_rows[static_cast<size_t>(row + r)]).begin(), k, own.row(r).begin());
     }
     gemm(own.tensor(), alone,
-         {.bias = with_bias ? bias.data() + g.part_begin * n : nullptr, .accumulate = false},
+         {.bias = with_bias ? bias.data() + part * n : nullptr, .accumulate = false},
          expected.tensor(), workspace, threads);
-    for (int64_t r = g.row_begin; r < g.row_end; ++r) {
-      for (int64_t j = 0; j < 2 * n; ++j) {
-        ASSERT_EQ(y.row(r)[static_cast<size_t>(j)],
-                  expected.row(r - g.row_begin)[static_cast<size_t>(j)])
-            << "row " << r << ", column " << j;
-      }
+    for (int64_t r = 0; r < sizes[e]; ++r, ++row) {
+      ASSERT_TRUE(std::ranges::equal(y.row(row), expected.row(r))) << "row " << row;
+    }
+  }
+}
+
+// The heads of one matrix: each group reads and writes columns of its own.
+TEST(GroupedGemm, GroupsMayBeColumns) {
+  constexpr int64_t kN = 24, kK = 40, kRows = 33;
+  ThreadPool threads(3);
+  Workspace workspace;
+  Weights weights(kN, kK);
+  const PackedWeight packed = weights.pack(0, kExperts, std::nullopt, threads);
+  TestMatrix x = TestMatrix::random(kRows, kExperts * kK, 1);
+  TestMatrix y(kRows, kExperts * kN);
+  std::vector<GemmGroupItem> items;
+  for (int i = 0; i < kExperts; ++i) {
+    items.push_back({.part_begin = i,
+                     .part_end = i + 1,
+                     .x = x.tensor().columns(i * kK, (i + 1) * kK),
+                     .x_rows = {},
+                     .y = y.tensor().columns(i * kN, (i + 1) * kN)});
+  }
+  grouped_gemm(items, packed, nullptr, workspace, threads);
+  EXPECT_TRUE(y.gaps_are_untouched());
+  for (int i = 0; i < kExperts; ++i) {
+    TestMatrix expected(kRows, kN);
+    gemm(items[static_cast<size_t>(i)].x, weights.pack(i, i + 1, std::nullopt, threads), {},
+         expected.tensor(), workspace, threads);
+    for (int64_t r = 0; r < kRows; ++r) {
+      ASSERT_TRUE(
+          std::ranges::equal(y.row(r).subspan(static_cast<size_t>(i * kN), kN), expected.row(r)));
     }
   }
 }
@@ -107,15 +134,11 @@ TEST(GroupedGemm, EqualsOneGemmPerGroup) {
   }
 }
 
-TEST(GroupedGemm, NoRowsAreNoWork) {
+TEST(GroupedGemm, NoGroupsAreNoWork) {
   ThreadPool threads(2);
   Workspace workspace;
   Weights weights(16, 32);
-  const PackedWeight packed = weights.pack(0, 2, std::nullopt, threads);
-  TestMatrix x = TestMatrix::random(1, 32, 1);
-  TestMatrix y(1, 32);
-  grouped_gemm(x.tensor(), {}, packed, {}, nullptr, y.tensor(), workspace, threads);
-  EXPECT_EQ(y.row(0)[0], TestMatrix::kGap);
+  grouped_gemm({}, weights.pack(0, 2, std::nullopt, threads), nullptr, workspace, threads);
 }
 
 TEST(GroupedGemm, WrongShapesAreRefused) {
@@ -126,17 +149,19 @@ TEST(GroupedGemm, WrongShapesAreRefused) {
   TestMatrix x = TestMatrix::random(2, 32, 1);
   TestMatrix y(2, 32);
   TestMatrix narrow(2, 16);
-  const auto run = [&](std::vector<int32_t> x_rows, GemmRowGroup group, TestMatrix& out) {
-    grouped_gemm(x.tensor(), x_rows, packed, {&group, 1}, nullptr, out.tensor(), workspace,
-                 threads);
+  const auto run = [&](std::vector<int32_t> x_rows, int part_begin, int part_end, TestMatrix& in,
+                       TestMatrix& out) {
+    const GemmGroupItem item{part_begin, part_end, in.tensor(), x_rows, out.tensor()};
+    grouped_gemm({&item, 1}, packed, nullptr, workspace, threads);
   };
-  run({0, 1}, {0, 2, 0, 2}, y);
-  EXPECT_THROW(run({0, 2}, {0, 2, 0, 2}, y), Error);
-  EXPECT_THROW(run({0}, {0, 2, 0, 1}, y), Error);
-  EXPECT_THROW(run({}, {0, 2, 0, 3}, y), Error);
-  EXPECT_THROW(run({}, {2, 5, 0, 2}, y), Error);
-  EXPECT_THROW(run({}, {1, 1, 0, 2}, y), Error);
-  EXPECT_THROW(run({}, {0, 2, 0, 2}, narrow), Error);
+  run({0, 1}, 0, 2, x, y);
+  run({}, 2, 4, x, y);
+  EXPECT_THROW(run({0, 2}, 0, 2, x, y), Error);  // rows
+  EXPECT_THROW(run({0}, 0, 2, x, y), Error);
+  EXPECT_THROW(run({}, 2, 5, x, y), Error);  // parts
+  EXPECT_THROW(run({}, 1, 1, x, y), Error);
+  EXPECT_THROW(run({}, 0, 2, x, narrow), Error);  // columns
+  EXPECT_THROW(run({}, 0, 2, narrow, y), Error);
 }
 
 }  // namespace

@@ -41,7 +41,7 @@ void finish(const SegmentPlan& plan, const float* acc, int64_t acc_stride, GemmR
     f.w_scale = s.scale + column;
   }
   if (output.bias != nullptr) f.bias = output.bias + out_column;
-  f.y = output.y.row<float>(rows.begin) + out_column;
+  f.y = output.y.row<float>(rows.begin - output.first_row) + out_column;
   f.y_stride = output.y.row_stride();
   f.rows = rows.end - rows.begin;
   f.columns = std::min(panels.end * kPanelRows, s.n) - column;

@@ -38,8 +38,9 @@ struct GemmRange {
 
 // Where products go.
 struct GemmOutput {
-  const Tensor& y;              // row r of the prepared x is row r of y
+  const Tensor& y;
   const float* bias = nullptr;  // [columns of y]
+  int64_t first_row = 0;        // of the prepared x: row 0 of y
   int64_t first_column = 0;     // of the whole weight: column 0 of y
   bool accumulate = false;
 };

@@ -143,14 +143,25 @@ ExpertOrder sort_by_expert(std::span<const int32_t> experts, int top_k, int num_
   return order;
 }
 
-std::vector<GemmRowGroup> ExpertOrder::groups(int parts_per_expert) const {
-  std::vector<GemmRowGroup> groups;
+std::vector<GemmGroupItem> ExpertOrder::items(const Tensor& x, bool of_tokens, int parts_per_expert,
+                                              const Tensor& y) const {
+  std::vector<GemmGroupItem> items;
   for (size_t expert = 0; expert + 1 < row_begin.size(); ++expert) {
-    if (row_begin[expert] == row_begin[expert + 1]) continue;
-    const int part = static_cast<int>(expert) * parts_per_expert;
-    groups.push_back({part, part + parts_per_expert, row_begin[expert], row_begin[expert + 1]});
+    const int64_t begin = row_begin[expert];
+    const int64_t end = row_begin[expert + 1];
+    if (begin == end) continue;
+    GemmGroupItem item{.part_begin = static_cast<int>(expert) * parts_per_expert,
+                       .part_end = static_cast<int>(expert + 1) * parts_per_expert,
+                       .x = of_tokens ? x : x.rows(begin, end),
+                       .x_rows = {},
+                       .y = y.rows(begin, end)};
+    if (of_tokens) {
+      item.x_rows =
+          std::span(tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    }
+    items.push_back(item);
   }
-  return groups;
+  return items;
 }
 
 void combine_experts(const Tensor& y, const ExpertOrder& order, std::span<const float> weights,

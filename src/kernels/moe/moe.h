@@ -57,8 +57,9 @@ struct ExpertOrder {
   std::vector<int32_t> row_begin;    // [num_experts + 1] first sorted row of each expert
 
   // For the grouped GEMM: the experts that have tokens, whose weights were packed as
-  // `parts_per_expert` parts each.
-  std::vector<GemmRowGroup> groups(int parts_per_expert) const;
+  // `parts_per_expert` parts each. x is that of the tokens or that of the sorted rows.
+  std::vector<GemmGroupItem> items(const Tensor& x, bool of_tokens, int parts_per_expert,
+                                   const Tensor& y) const;
 };
 
 // experts [num_tokens * top_k] in [0, num_experts).

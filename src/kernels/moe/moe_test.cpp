@@ -173,12 +173,21 @@ TEST(SortByExpert, PairsKeepTheirTokensAndLieExpertByExpert) {
   EXPECT_EQ(order.row_begin, (std::vector<int32_t>{0, 2, 3, 3, 6, 6}));
   EXPECT_EQ(order.tokens, (std::vector<int32_t>{0, 2, 1, 0, 1, 2}));
   EXPECT_EQ(order.sorted_rows, (std::vector<int32_t>{3, 0, 4, 2, 1, 5}));
-  const std::vector<GemmRowGroup> groups = order.groups(2);
-  ASSERT_EQ(groups.size(), 3);
-  EXPECT_EQ(groups[2].part_begin, 6);
-  EXPECT_EQ(groups[2].part_end, 8);
-  EXPECT_EQ(groups[2].row_begin, 3);
-  EXPECT_EQ(groups[2].row_end, 6);
+  TestMatrix x(3, 4);
+  TestMatrix y(6, 8);
+  const std::vector<GemmGroupItem> items =
+      order.items(x.tensor(), /*of_tokens=*/true, 2, y.tensor());
+  ASSERT_EQ(items.size(), 3);
+  EXPECT_EQ(items[2].part_begin, 6);
+  EXPECT_EQ(items[2].part_end, 8);
+  EXPECT_EQ(items[2].x.num_rows(), 3);
+  EXPECT_TRUE(std::ranges::equal(items[2].x_rows, std::vector<int32_t>{0, 1, 2}));
+  EXPECT_EQ(items[2].y.raw(), y.tensor().raw_row(3));
+  const std::vector<GemmGroupItem> down =
+      order.items(y.tensor(), /*of_tokens=*/false, 1, y.tensor());
+  EXPECT_EQ(down[1].part_begin, 1);
+  EXPECT_EQ(down[1].x.raw(), y.tensor().raw_row(2));
+  EXPECT_TRUE(down[1].x_rows.empty());
 }
 
 TEST(CombineExperts, AddsTheWeightedRowsOfEachToken) {
