@@ -106,7 +106,7 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
   check_argument(config.max_sequences >= 1, "max_sequences must be at least 1, not {}",
                  config.max_sequences);
   ModelPlan plan;
-  plan.info = find_model_family(files.config).info(files.config);
+  plan.info = read_model_info(files.config);
   plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
   plan.kv_dtype = parse_choice("kv_dtype", config.kv_dtype, kKvDtypes).value_or(DType::kF16);
   plan.kv_layouts.assign(static_cast<size_t>(plan.info.num_layers),
@@ -155,7 +155,7 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                    .weight_dtype = plan_.weight_dtype,
                    .max_context = plan_.memory.max_context,
                    .on_weight = report};
-  model_ = find_model_family(files.config).load(files.config, *files.checkpoint, load);
+  model_ = load_model(files.config, *files.checkpoint, load);
   report(total - done);  // norms, biases and what the model has no use for
   cache_ =
       std::make_unique<KvCache>(plan_.kv_layouts, static_cast<int32_t>(plan_.memory.num_blocks));

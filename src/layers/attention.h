@@ -2,36 +2,73 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <string>
+#include <vector>
 
 #include "base/kv_layout.h"
 #include "layers/linear.h"
+#include "layers/norm.h"
 #include "layers/rotary.h"
 
 namespace lanner {
 
+// How a checkpoint stores the weights of Q, K and V.
+enum class QkvWeights {
+  kSeparate,  // three tensors
+  kStacked,   // one: all of Q, all of K, all of V
+  kGrouped,   // one: for each KV head its query heads, its K, its V
+};
+
 struct AttentionConfig {
   int64_t hidden = 0;
   int num_heads = 0;
-  int num_kv_heads = 0;
+  int num_kv_heads = 0;  // grouped-query when less than num_heads
   int head_dim = 0;
   bool qkv_bias = false;
   bool output_bias = false;
   float scale = 0.0f;  // of QK^T
+
+  std::optional<RopeConfig> rope;  // none: the model knows positions otherwise
+  // Norms of the heads of Q and K, before their rotation or after it.
+  std::optional<NormConfig> q_norm, k_norm;
+  HeadNormSpan qk_norm_span = HeadNormSpan::kHead;
+  bool qk_norm_after_rope = false;
+  float clip_qkv = 0.0f;   // > 0: Q, K and V are kept within [-clip_qkv, clip_qkv]
+  float soft_cap = 0.0f;   // > 0: scores = cap * tanh(scores / cap)
+  int sliding_window = 0;  // > 0: a query sees itself and the window - 1 tokens before it
+  bool alibi = false;  // scores fall linearly with the distance (Press et al., arXiv 2108.12409)
+
+  // Names in the checkpoint, and how it stores the matrices.
+  QkvWeights qkv_weights = QkvWeights::kSeparate;
+  std::string q = "q_proj", k = "k_proj", v = "v_proj";
+  std::string qkv = "qkv_proj";
+  std::string output = "o_proj";
+  bool transposed = false;  // stored as [in, out]
 };
 
-// Self-attention over the KV cache: one GEMM for Q, K and V, rotation, the store of the new K and
-// V, attention, the output projection. Grouped-query when num_kv_heads < num_heads.
-class Attention {
+// What mixes the tokens of a sequence, over the KV cache.
+class AttentionLayer {
  public:
-  // rotary is shared by the layers of a model.
+  virtual ~AttentionLayer() = default;
+
+  // y = attention(x), or y += attention(x); x, y [num_tokens, hidden] fp32. y must not overlap x.
+  virtual void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
+                       const Tensor& y, bool accumulate, ExecutionContext& context) const = 0;
+  virtual void tally(WeightTally& tally) const = 0;
+};
+
+// Multi-head and grouped-query attention: one GEMM for Q, K and V, norm and rotation of the heads,
+// the store of the new K and V, attention, the output projection.
+class Attention : public AttentionLayer {
+ public:
+  // rotary is shared by the layers of a model; null without RoPE.
   Attention(const AttentionConfig& config, std::shared_ptr<const RotaryEmbedding> rotary,
             const WeightScope& weights, LoadContext& context);
 
-  // hidden += attention(x); x, hidden [num_tokens, hidden] fp32.
-  void forward_add(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
-                   const Tensor& hidden, ExecutionContext& context) const;
-
-  void tally(WeightTally& tally) const {
+  void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
+               const Tensor& y, bool accumulate, ExecutionContext& context) const override;
+  void tally(WeightTally& tally) const override {
     tally.add(qkv_);
     tally.add(output_);
   }
@@ -41,6 +78,12 @@ class Attention {
   std::shared_ptr<const RotaryEmbedding> rotary_;
   ColumnParallelLinear qkv_;
   RowParallelLinear output_;
+  std::optional<HeadNorm> q_norm_, k_norm_;
+  std::vector<float> alibi_slopes_;  // [num_heads], or empty
 };
+
+// ALiBi's slope of each head: 2^(-8i/n), i = 1 … n for n a power of two; else those of the next
+// lower power p, followed by every second one of 2p.
+std::vector<float> alibi_slopes(int num_heads);
 
 }  // namespace lanner

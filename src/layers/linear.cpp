@@ -2,7 +2,13 @@
 #include "layers/linear.h"
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <memory>
 
+#include "base/buffer.h"
+#include "base/error.h"
 #include "layers/load_vector.h"
 
 namespace lanner {
@@ -10,19 +16,65 @@ namespace {
 
 GemmPackOptions pack_options(const LoadContext& context) { return {.dtype = context.weight_dtype}; }
 
+int64_t tensor_rows(const LinearPart& part) {
+  return part.rows.empty() ? part.out_features : part.tensor_rows;
+}
+
+template <typename T>
+void transpose(const Tensor& from, std::byte* to) {
+  const int64_t rows = from.size(0), columns = from.size(1);
+  T* out = reinterpret_cast<T*>(to);
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* row = reinterpret_cast<const T*>(from.raw_row(r));
+    for (int64_t c = 0; c < columns; ++c) out[c * rows + r] = row[c];
+  }
+}
+
+CheckpointTensor transposed(const CheckpointTensor& stored, const std::string& name) {
+  const Tensor& from = stored.view;
+  const DTypeInfo& type = dtype_info(from.dtype());
+  const bool is_plain = type.block_elements == 1 && (type.block_bytes == 2 || type.block_bytes == 4);
+  if (!is_plain) {
+    throw_error(ErrorCode::kUnsupported, "tensor '{}' of type {} cannot be transposed", name,
+                from.dtype());
+  }
+  auto memory = std::make_shared<Buffer>(static_cast<size_t>(from.bytes()));
+  if (type.block_bytes == 2) {
+    transpose<uint16_t>(from, memory->data());
+  } else {
+    transpose<uint32_t>(from, memory->data());
+  }
+  return {Tensor(memory->data(), from.dtype(), Shape{from.size(1), from.size(0)}), memory};
+}
+
+CheckpointTensor load_weight(const LinearPart& part, int64_t in_features,
+                             const WeightScope& weights) {
+  const std::string name = part.name + ".weight";
+  const int64_t rows = tensor_rows(part);
+  if (!part.transposed) return weights.tensor(name, Shape{rows, in_features});
+  return transposed(weights.tensor(name, Shape{in_features, rows}), weights.full_name(name));
+}
+
 }  // namespace
 
 Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool bias,
                const WeightScope& weights, LoadContext& context) {
-  std::vector<CheckpointTensor> tensors;
+  std::map<std::string, CheckpointTensor> tensors;
   std::vector<Tensor> views;
   for (const LinearPart& part : parts) {
-    tensors.push_back(weights.tensor(part.name + ".weight", Shape{part.out_features, in_features}));
-    views.push_back(tensors.back().view);
+    auto found = tensors.find(part.name);
+    if (found == tensors.end()) {
+      found = tensors.emplace(part.name, load_weight(part, in_features, weights)).first;
+    }
+    const Tensor& whole = found->second.view;
+    std::vector<LinearPart::Rows> rows = part.rows;
+    if (rows.empty()) rows.push_back({0, part.out_features});
+    for (const auto& [begin, count] : rows) views.push_back(whole.rows(begin, begin + count));
     if (!bias) continue;
-    const std::vector<float> part_bias =
-        load_vector(weights, part.name + ".bias", part.out_features);
-    bias_.insert(bias_.end(), part_bias.begin(), part_bias.end());
+    const std::vector<float> all = load_vector(weights, part.name + ".bias", tensor_rows(part));
+    for (const auto& [begin, count] : rows) {
+      bias_.insert(bias_.end(), all.begin() + begin, all.begin() + begin + count);
+    }
   }
   weight_ = PackedWeight::pack(views, pack_options(context), context.execution.threads);
   for (const Tensor& view : views) context.on_weight(view.bytes());
@@ -50,6 +102,12 @@ void WeightTally::add(const Linear& linear) {
   parameters += linear.in_features() * linear.out_features();
   const std::string name = linear.kernel_name();
   if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.push_back(name);
+}
+
+void RowParallelLinear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
+  const int64_t bytes = y.size(-1) * static_cast<int64_t>(sizeof(float));
+  for (int64_t i = 0; i < y.num_rows(); ++i) std::memset(y.raw_row(i), 0, bytes);
+  forward_add(x, y, context);
 }
 
 void RowParallelLinear::forward_add(const Tensor& x, const Tensor& y,

@@ -10,10 +10,20 @@
 
 namespace lanner {
 
-// A weight matrix of a Linear by its name in the checkpoint, without ".weight" and ".bias".
+// A part of a Linear's outputs: a weight matrix of the checkpoint, or some rows of one.
 struct LinearPart {
-  std::string name;
+  struct Rows {
+    int64_t begin = 0;
+    int64_t count = 0;
+  };
+
+  std::string name;  // of its tensors, without ".weight" and ".bias"
   int64_t out_features = 0;
+  // Which rows of a matrix with tensor_rows, in order; empty: all of them.
+  std::vector<Rows> rows = {};
+  int64_t tensor_rows = 0;
+  // The file holds the matrix as [in_features, rows] (GPT-2's Conv1D).
+  bool transposed = false;
 };
 
 // y = x W^T + b with the weight packed for this machine's kernels. Several parts of the checkpoint
@@ -66,6 +76,8 @@ class RowParallelLinear : public Linear {
  public:
   using Linear::Linear;
 
+  // y = x W^T + b, summed over the ranks.
+  void forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
   // y += x W^T + b, summed over the ranks; y is the residual stream, equal on all of them.
   void forward_add(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
 };

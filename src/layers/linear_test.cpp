@@ -107,7 +107,7 @@ TEST_F(LinearTest, TallyCountsBytesAndNamesKernelsOnce) {
 }
 
 TEST_F(LinearTest, RmsNormReadsItsWeight) {
-  const RmsNorm norm(WeightScope(checkpoint).at("norm"), kIn, 1e-5f);
+  const Norm norm({.name = "norm"}, kIn, WeightScope(checkpoint));
   std::vector<float> y(kTokens * kIn);
   const Tensor out(y.data(), DType::kF32, Shape{kTokens, kIn});
   norm.forward(x(), out, fixture.context);
@@ -122,7 +122,7 @@ TEST_F(LinearTest, RmsNormReadsItsWeight) {
     }
   }
   expect_error(ErrorCode::kInvalidArgument, {"norm.weight", "[24]", "[25]"},
-               [&] { RmsNorm(WeightScope(checkpoint).at("norm"), kIn + 1, 1e-5f); });
+               [&] { Norm({.name = "norm"}, kIn + 1, WeightScope(checkpoint)); });
 }
 
 TEST_F(LinearTest, EmbeddingTakesRowsAndRefusesOthers) {

@@ -9,8 +9,10 @@
 
 namespace lanner {
 
-// A vector of the checkpoint (a bias, the weight of a norm) as fp32. Throws Error naming the tensor
-// unless it has `size` elements.
+// A small tensor of the checkpoint (a bias, the weight of a norm) as fp32, row after row. Throws
+// Error naming the tensor unless it has that shape.
+std::vector<float> load_matrix(const WeightScope& weights, const std::string& name,
+                               const Shape& shape);
 std::vector<float> load_vector(const WeightScope& weights, const std::string& name, int64_t size);
 
 }  // namespace lanner

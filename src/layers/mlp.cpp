@@ -20,22 +20,59 @@ Activation read_activation(const ConfigReader& config, const char* key) {
   return *activation;
 }
 
-GatedMlp::GatedMlp(const GatedMlpConfig& config, const WeightScope& weights, LoadContext& context)
-    : config_(config),
-      gate_up_({{"gate_proj", config.intermediate}, {"up_proj", config.intermediate}},
-               config.hidden, config.bias, weights, context),
-      down_({{"down_proj", config.hidden}}, config.intermediate, config.bias, weights, context) {}
+namespace {
 
-void GatedMlp::forward_add(const Tensor& x, const Tensor& hidden, ExecutionContext& context) const {
+std::vector<LinearPart> up_parts(const MlpConfig& config) {
+  const int64_t width = config.intermediate;
+  if (!config.gated)
+    return {{.name = config.up, .out_features = width, .transposed = config.transposed}};
+  if (config.gate_up.empty()) {
+    return {{.name = config.gate, .out_features = width, .transposed = config.transposed},
+            {.name = config.up, .out_features = width, .transposed = config.transposed}};
+  }
+  const auto half = [&](int64_t begin) {
+    return LinearPart{.name = config.gate_up,
+                      .out_features = width,
+                      .rows = {{begin, width}},
+                      .tensor_rows = 2 * width,
+                      .transposed = config.transposed};
+  };
+  return {half(0), half(width)};
+}
+
+}  // namespace
+
+Mlp::Mlp(const MlpConfig& config, const WeightScope& weights, LoadContext& context)
+    : config_(config),
+      up_(up_parts(config), config.hidden, config.bias, weights, context),
+      down_({{.name = config.down, .out_features = config.hidden, .transposed = config.transposed}},
+            config.intermediate, config.bias, weights, context) {}
+
+void Mlp::forward(const Tensor& x, const Tensor& y, bool accumulate,
+                  ExecutionContext& context) const {
   const Workspace::Scope scope(context.workspace);
-  const int64_t width = config_.intermediate;
-  const Tensor gate_up =
-      context.workspace.tensor(DType::kF32, Shape{x.num_rows(), gate_up_.out_features()});
-  gate_up_.forward(x, gate_up, context);
-  const Tensor gate = gate_up.columns(0, width);
-  gated_activation(config_.activation, gate, gate_up.columns(width, 2 * width), gate,
-                   context.threads);
-  down_.forward_add(gate, hidden, context);
+  const Tensor wide =
+      context.workspace.tensor(DType::kF32, Shape{x.num_rows(), up_.out_features()});
+  up_.forward(x, wide, context);
+  Tensor inner = wide;
+  if (config_.gated) {
+    const int64_t width = up_.out_features() / 2;
+    inner = wide.columns(0, width);
+    gated_activation(config_.activation, inner, wide.columns(width, 2 * width), inner,
+                     context.threads);
+  } else {
+    activation(config_.activation, wide, wide, context.threads);
+  }
+  if (accumulate) {
+    down_.forward_add(inner, y, context);
+  } else {
+    down_.forward(inner, y, context);
+  }
+}
+
+void Mlp::tally(WeightTally& tally) const {
+  tally.add(up_);
+  tally.add(down_);
 }
 
 }  // namespace lanner

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+#include <string>
+
 #include "kernels/activation/activation.h"
 #include "layers/linear.h"
 #include "weights/config_reader.h"
@@ -11,29 +14,44 @@ namespace lanner {
 // and those that work.
 Activation read_activation(const ConfigReader& config, const char* key);
 
-struct GatedMlpConfig {
+// What stands between a block's attention and the next block: an MLP, a mixture of experts.
+class FeedForward {
+ public:
+  virtual ~FeedForward() = default;
+
+  // y = f(x), or y += f(x); x, y [num_tokens, hidden] fp32. y must not overlap x.
+  virtual void forward(const Tensor& x, const Tensor& y, bool accumulate,
+                       ExecutionContext& context) const = 0;
+  virtual void tally(WeightTally& tally) const = 0;
+};
+
+struct MlpConfig {
   int64_t hidden = 0;
   int64_t intermediate = 0;
   Activation activation = Activation::kSilu;
-  bool bias = false;
+  bool gated = true;  // down(act(gate(x)) * up(x)), else down(act(up(x)))
+  bool bias = false;  // of all matrices
+  // Names in the checkpoint. With gate_up gate and up are one tensor, in this order.
+  std::string gate = "gate_proj";
+  std::string up = "up_proj";
+  std::string down = "down_proj";
+  std::string gate_up = {};
+  bool transposed = false;  // stored as [in, out]
 };
 
-// down(act(gate(x)) * up(x)) (Shazeer 2020, arXiv 2002.05202); gate and up are one GEMM.
-class GatedMlp {
+// down(act(gate(x)) * up(x)) (Shazeer 2020, arXiv 2002.05202), gate and up in one GEMM; or
+// down(act(up(x))).
+class Mlp : public FeedForward {
  public:
-  GatedMlp(const GatedMlpConfig& config, const WeightScope& weights, LoadContext& context);
+  Mlp(const MlpConfig& config, const WeightScope& weights, LoadContext& context);
 
-  // hidden += mlp(x); x, hidden [num_tokens, hidden] fp32.
-  void forward_add(const Tensor& x, const Tensor& hidden, ExecutionContext& context) const;
-
-  void tally(WeightTally& tally) const {
-    tally.add(gate_up_);
-    tally.add(down_);
-  }
+  void forward(const Tensor& x, const Tensor& y, bool accumulate,
+               ExecutionContext& context) const override;
+  void tally(WeightTally& tally) const override;
 
  private:
-  GatedMlpConfig config_;
-  ColumnParallelLinear gate_up_;
+  MlpConfig config_;
+  ColumnParallelLinear up_;  // of a gated one: gate, then up
   RowParallelLinear down_;
 };
 

@@ -17,6 +17,8 @@ namespace lanner {
 enum class RopeScaling { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongrope };
 
 struct RopeConfig {
+  // Plain rotation; to be filled in.
+  RopeConfig() = default;
   // Reads rope_theta, rope_scaling (or rope_parameters), max_position_embeddings and
   // partial_rotary_factor. Throws Error(kUnsupported) for a scaling that is none of the above,
   // naming it, and Error(kInvalidArgument) for parameters that make no sense.
@@ -27,6 +29,8 @@ struct RopeConfig {
   int max_length() const;
   // ModelInfo::recompute_length.
   int recompute_length() const;
+
+  bool operator==(const RopeConfig&) const = default;
 
   RopeStyle style = RopeStyle::kHalves;
   RopeScaling scaling = RopeScaling::kDefault;

@@ -2,25 +2,81 @@
 #include "models/decoder.h"
 
 #include <cstring>
+#include <utility>
 
 namespace lanner {
+namespace {
 
-DecoderConfig::DecoderConfig(const ConfigReader& config)
-    : hidden_size(config.required_int("hidden_size")),
-      vocab_size(config.required_int("vocab_size")),
-      num_layers(config.required_int("num_hidden_layers")),
-      tie_word_embeddings(config.optional_bool("tie_word_embeddings", false)),
-      eos_token_ids(config.token_ids("eos_token_id")) {}
-
-std::vector<std::string> DecoderConfig::unpacked_weights() const {
-  return {tie_word_embeddings ? "lm_head.weight" : "model.embed_tokens.weight"};
+// The names as this checkpoint has them.
+DecoderSpec with_names_of(DecoderSpec spec, const Checkpoint& checkpoint) {
+  const std::string& prefix = spec.optional_prefix;
+  if (prefix.empty() || checkpoint.contains(spec.input.tokens + ".weight")) return spec;
+  const auto shorten = [&](std::string& name) {
+    if (name.starts_with(prefix)) name.erase(0, prefix.size());
+  };
+  for (std::string* name : {&spec.input.tokens, &spec.input.positions, &spec.input.projection,
+                            &spec.layers, &spec.output.name, &spec.output.projection}) {
+    shorten(*name);
+  }
+  if (spec.input.norm) shorten(spec.input.norm->name);
+  if (spec.final_norm) shorten(spec.final_norm->name);
+  return spec;
 }
 
+// Copies the rows `indices` of x [num_tokens, hidden] to y [indices, hidden].
 void gather_rows(const Tensor& x, const std::vector<int32_t>& indices, const Tensor& y) {
   const size_t bytes = static_cast<size_t>(x.size(-1)) * sizeof(float);
   for (size_t i = 0; i < indices.size(); ++i) {
     std::memcpy(y.row<float>(static_cast<int64_t>(i)), x.row<float>(indices[i]), bytes);
   }
+}
+
+}  // namespace
+
+DecoderModel::DecoderModel(const DecoderSpec& given, ModelInfo info, const Checkpoint& checkpoint,
+                           LoadContext& context)
+    : info_(std::move(info)),
+      input_(with_names_of(given, checkpoint).input, WeightScope(checkpoint), context) {
+  const DecoderSpec spec = with_names_of(given, checkpoint);
+  const WeightScope weights(checkpoint);
+  input_.tally(tally_);
+
+  // Blocks with the same RoPE share its tables.
+  std::vector<std::pair<RopeConfig, std::shared_ptr<const RotaryEmbedding>>> rotaries;
+  const auto rotary_of = [&](const AttentionConfig& attention) {
+    if (!attention.rope) return std::shared_ptr<const RotaryEmbedding>();
+    for (const auto& [config, rotary] : rotaries) {
+      if (config == *attention.rope) return rotary;
+    }
+    rotaries.emplace_back(*attention.rope, std::make_shared<const RotaryEmbedding>(
+                                               *attention.rope, attention.head_dim, context));
+    return rotaries.back().second;
+  };
+  blocks_.reserve(spec.blocks.size());
+  for (const BlockConfig& block : spec.blocks) {
+    blocks_.emplace_back(block, spec.hidden_size, rotary_of(block.attention),
+                         weights.at(spec.layers).at(static_cast<int>(blocks_.size())), context);
+    blocks_.back().tally(tally_);
+  }
+  if (spec.final_norm) norm_.emplace(*spec.final_norm, spec.hidden_size, weights);
+  output_.emplace(spec.output, input_, weights, context);
+  output_->tally(tally_);
+}
+
+void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const Tensor& logits,
+                           ExecutionContext& context) const {
+  const Workspace::Scope scope(context.workspace);
+  const Tensor hidden =
+      context.workspace.tensor(DType::kF32, Shape{batch.num_tokens(), info_.hidden_size});
+  input_.forward(batch.token_ids, batch.positions, hidden, context);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    blocks_[i].forward(batch, cache.layer(static_cast<int>(i)), hidden, context);
+  }
+  const Tensor last = context.workspace.tensor(
+      DType::kF32, Shape{static_cast<int64_t>(batch.logits_rows.size()), info_.hidden_size});
+  gather_rows(hidden, batch.logits_rows, last);
+  if (norm_) norm_->forward(last, last, context);
+  output_->forward(last, logits, context);
 }
 
 }  // namespace lanner

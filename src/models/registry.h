@@ -4,24 +4,28 @@
 #include <memory>
 #include <span>
 
+#include "models/decoder_spec.h"
 #include "models/model.h"
 #include "weights/checkpoint.h"
 #include "weights/config_reader.h"
 
 namespace lanner {
 
-// A family by the model_type of config.json. An alias is a row with the functions of another.
+// A family by the model_type of config.json. An alias is a row with the function of another.
 struct ModelFamily {
   const char* model_type;
-  // Reads and checks the config alone: what `lanner info` and the memory plan need.
-  ModelInfo (*info)(const ConfigReader& config);
-  std::unique_ptr<Model> (*load)(const ConfigReader& config, const Checkpoint& checkpoint,
-                                 LoadContext& context);
+  DecoderSpec (*spec)(const ConfigReader& config);
 };
 
 std::span<const ModelFamily> model_families();
 
-// Throws Error(kUnsupported) naming the model_type and those that work.
-const ModelFamily& find_model_family(const ConfigReader& config);
+// Reads and checks the config alone: what `lanner info` and the memory plan need. Throws
+// Error(kUnsupported) naming a model_type that is unknown and those that work, Error naming a key
+// that is missing, wrong or unknown.
+ModelInfo read_model_info(const ConfigReader& config);
+
+// Throws as read_model_info does, and Error naming a tensor that is missing or of another shape.
+std::unique_ptr<Model> load_model(const ConfigReader& config, const Checkpoint& checkpoint,
+                                  LoadContext& context);
 
 }  // namespace lanner

@@ -22,19 +22,18 @@ Json llama_json() {
 
 ModelInfo info_of(const Json& json) {
   const ConfigReader config(json, "config.json");
-  return find_model_family(config).info(config);
+  return read_model_info(config);
 }
 
 TEST(Registry, EveryFamilyIsThereOnceAndFoundByItsName) {
   std::set<std::string> names;
   for (const ModelFamily& family : model_families()) {
     EXPECT_TRUE(names.insert(family.model_type).second) << family.model_type;
-    EXPECT_NE(family.info, nullptr);
-    EXPECT_NE(family.load, nullptr);
+    EXPECT_NE(family.spec, nullptr);
     const ConfigReader config(Json{{"model_type", family.model_type}}, "config.json");
-    EXPECT_STREQ(find_model_family(config).model_type, family.model_type);
     // A config with nothing in it is refused by the name of a key.
-    expect_error(ErrorCode::kInvalidArgument, {"config.json: no '"}, [&] { family.info(config); });
+    expect_error(ErrorCode::kInvalidArgument, {"config.json: no '"},
+                 [&] { read_model_info(config); });
   }
   EXPECT_TRUE(names.contains("llama"));
 }

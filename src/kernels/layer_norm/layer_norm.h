@@ -21,4 +21,15 @@ namespace lanner {
 void layer_norm(const Tensor& x, const Tensor* weight, const Tensor* bias, float epsilon,
                 const Tensor& y, ThreadPool& threads);
 
+// The same over each head of a row on its own:
+//
+//   x       [num_tokens, num_heads * head_dim]          fp32, any row stride
+//   weight  [head_dim], or [num_heads * head_dim]: one for each head
+//   bias    as the weight; null: 0
+//   y       [num_tokens, num_heads * head_dim]          fp32, any row stride, may be x itself
+//
+// Throws Error(kInvalidArgument) when shapes or types do not match.
+void layer_norm_per_head(const Tensor& x, int head_dim, const Tensor& weight, const Tensor* bias,
+                         float epsilon, const Tensor& y, ThreadPool& threads);
+
 }  // namespace lanner

@@ -98,5 +98,27 @@ TEST(SelectLayerNorm, TakesTheBestTheCpuHas) {
   EXPECT_STREQ(select_layer_norm(Isa{Isa::kAvx2, Isa::kAvx512}).name, "avx512");
 }
 
+TEST(LayerNorm, HeadsAreNormalisedOneByOneWithOneWeightOrTheirOwn) {
+  constexpr int kHeads = 3, kHeadDim = 10, kWidth = kHeads * kHeadDim;
+  std::vector<float> weight = random_normal(kWidth, 8), bias = random_normal(kWidth, 9);
+  for (int size : {kHeadDim, kWidth}) {
+    TestMatrix x = TestMatrix::random(5, kWidth, /*seed=*/7);
+    TestMatrix expected = x;
+    const Tensor b(bias.data(), DType::kF32, {size});
+    ThreadPool threads(2);
+    layer_norm_per_head(x.tensor(), kHeadDim, Tensor(weight.data(), DType::kF32, {size}), &b, 1e-5f,
+                        x.tensor(), threads);
+    for (int t = 0; t < 5; ++t) {
+      for (int h = 0; h < kHeads; ++h) {
+        const int at = size == kWidth ? h * kHeadDim : 0;
+        float* head = expected.row(t).data() + h * kHeadDim;
+        kLayerNormScalar.row(head, weight.data() + at, bias.data() + at, 1e-5f, kHeadDim, head);
+      }
+    }
+    EXPECT_THAT(x.values(), is_close_to(expected.values(), tolerance::kReduction));
+    EXPECT_TRUE(x.gaps_are_untouched());
+  }
+}
+
 }  // namespace
 }  // namespace lanner
