@@ -5,31 +5,13 @@
 #include <string>
 #include <vector>
 
+#include "lanner/chat.h"
 #include "lanner/config.h"
 #include "lanner/error.h"
 #include "lanner/request.h"
 #include "lanner/sampling_params.h"
 
 namespace lanner {
-
-// One message of a conversation. role: "system", "user", "assistant" or what the model's template
-// knows.
-struct ChatMessage {
-  std::string role;
-  std::string content;
-};
-
-// A finished answer.
-struct Completion {
-  std::string text;
-  std::vector<int32_t> token_ids;
-  FinishReason finish_reason = FinishReason::kNone;
-  int prompt_tokens = 0;
-  int truncated_tokens = 0;
-  int cached_tokens = 0;
-  std::vector<PositionLogprobs> logprobs;         // as in RequestOutput
-  std::vector<PositionLogprobs> prompt_logprobs;  // of index 0
-};
 
 // What a model did since it was loaded; times in seconds.
 struct LlmStats {
@@ -59,10 +41,11 @@ class ModelText {
                                         bool with_special = true) const = 0;
   virtual std::string detokenize(const std::vector<int32_t>& ids,
                                  bool skip_special = true) const = 0;
-  // The prompt text the model's chat template makes of a conversation, ending where the answer
-  // starts if add_generation_prompt.
-  virtual std::string render(const std::vector<ChatMessage>& messages,
-                             bool add_generation_prompt = true) const = 0;
+  // The prompt text the model's chat template makes of a conversation and its tools. Throws Error:
+  // kInvalidArgument with the template's own words when it refuses the messages, when a role, tool
+  // or template argument is malformed; kUnsupported when the model has no template, or one that
+  // does not render the tools.
+  virtual std::string render(const ChatRequest& chat) const = 0;
   virtual bool has_chat_template() const = 0;
 };
 
@@ -88,9 +71,14 @@ class LLM : public ModelText {
   // Runs the requests together and waits: the answers of each request, index after index, request
   // after request. Throws Error when one of them fails.
   virtual std::vector<Completion> generate(const std::vector<Request>& requests) = 0;
-  // Renders the conversation with the model's template and generates the answer.
-  virtual Completion chat(const std::vector<ChatMessage>& messages,
-                          const SamplingParams& sampling) = 0;
+
+  // Renders the conversation and queues it as a request; splits the answer into content, reasoning
+  // and tool calls in the model's own format. Throws what render() and submit() throw;
+  // Error(kUnsupported) for tool_choice kRequired or kNamed where the model's format of tool calls
+  // is not known.
+  virtual RequestId submit_chat(const ChatRequest& chat, ChatCallback on_output) = 0;
+  // The same, and waits: the n answers. Throws Error when the request fails.
+  virtual std::vector<ChatCompletion> chat(const ChatRequest& chat) = 0;
 
   // Writes the fp32 logits of every position, [num_tokens, vocab_size], as the one tensor `logits`
   // of a safetensors file. Generates nothing and needs no tokenizer.

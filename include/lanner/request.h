@@ -33,14 +33,15 @@ struct Request {
 };
 
 enum class FinishReason {
-  kNone,     // not finished
-  kStop,     // an end token or a stop string
-  kLength,   // max_tokens, or the model's context is full
-  kAborted,  // LLM::abort
-  kError,    // RequestOutput::error says why
+  kNone,       // not finished
+  kStop,       // an end token or a stop string
+  kLength,     // max_tokens, or the model's context is full
+  kToolCalls,  // of a chat: the answer has called a function
+  kAborted,    // LLM::abort
+  kError,      // RequestOutput::error says why
 };
 
-// "stop", "length", "aborted", "error"; "" for kNone.
+// "stop", "length", "tool_calls", "aborted", "error"; "" for kNone.
 const char* finish_reason_name(FinishReason reason);
 
 // A token and how likely the model found it: natural logarithm of its probability.
@@ -76,6 +77,18 @@ struct RequestOutput {
   int cached_tokens = 0;     // of the prompt, taken from the prefix cache
   int output_tokens = 0;     // tokens generated so far
   bool finished() const { return finish_reason != FinishReason::kNone; }
+};
+
+// A finished answer.
+struct Completion {
+  std::string text;
+  std::vector<int32_t> token_ids;
+  FinishReason finish_reason = FinishReason::kNone;
+  int prompt_tokens = 0;
+  int truncated_tokens = 0;
+  int cached_tokens = 0;
+  std::vector<PositionLogprobs> logprobs;         // as in RequestOutput
+  std::vector<PositionLogprobs> prompt_logprobs;  // of index 0
 };
 
 // Called from the engine's own thread, one call at a time; must return soon and not throw.

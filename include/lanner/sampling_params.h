@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "lanner/structured_output.h"
+
 namespace lanner {
 
 // Added to the logit of a token. bias: range [-100, 100].
@@ -92,6 +94,8 @@ struct SamplingParams {
   std::vector<int32_t> stop_token_ids;
   // Go on after the model's end tokens (benchmarks; fixed lengths).
   bool ignore_eos = false;
+  // The form of the output, if it must have one.
+  StructuredOutput structured;
 
   // Throws Error(kInvalidArgument) naming the first field out of its range.
   void validate() const;

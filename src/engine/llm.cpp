@@ -117,6 +117,10 @@ class LlmImpl final : public LLM {
   }
 
   RequestId submit(const Request& request, OutputCallback on_output) override {
+    if (request.sampling.structured.enabled()) {
+      throw_error(ErrorCode::kUnsupported,
+                  "[sampling] structured: not supported by this version of Lanner");
+    }
     const RequestId id = next_id_++;
     std::vector<int32_t> prompt = prompt_tokens(request);
     const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
@@ -150,12 +154,20 @@ class LlmImpl final : public LLM {
     return collector->wait();
   }
 
-  Completion chat(const std::vector<ChatMessage>& messages,
-                  const SamplingParams& sampling) override {
-    Request request{.prompt = render(messages, /*add_generation_prompt=*/true),
-                    .sampling = sampling,
-                    .prompt_has_special_tokens = true};
-    return generate({request}).front();
+  RequestId submit_chat(const ChatRequest& chat, ChatCallback on_output) override {
+    return submit(chat_request(chat),
+                  [on_output = std::move(on_output)](const RequestOutput& step) {
+                    on_output({.step = step, .content = step.text});
+                  });
+  }
+
+  std::vector<ChatCompletion> chat(const ChatRequest& chat) override {
+    std::vector<ChatCompletion> answers;
+    for (Completion& completion : generate({chat_request(chat)})) {
+      ChatMessage message{.role = "assistant", .content = completion.text};
+      answers.push_back({std::move(message), std::move(completion)});
+    }
+    return answers;
   }
 
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
@@ -164,10 +176,7 @@ class LlmImpl final : public LLM {
   std::string detokenize(const std::vector<int32_t>& ids, bool skip_special) const override {
     return text_.detokenize(ids, skip_special);
   }
-  std::string render(const std::vector<ChatMessage>& messages,
-                     bool add_generation_prompt) const override {
-    return text_.render(messages, add_generation_prompt);
-  }
+  std::string render(const ChatRequest& chat) const override { return text_.render(chat); }
   bool has_chat_template() const override { return text_.has_chat_template(); }
 
   void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
@@ -217,6 +226,15 @@ class LlmImpl final : public LLM {
   static LoadedText load_text(const ModelFiles& files) {
     return files.is_gguf ? LoadedText::of_gguf(files.gguf_tokenizer, files.path)
                          : LoadedText::of_folder(files.folder, files.path);
+  }
+
+  Request chat_request(const ChatRequest& chat) const {
+    return {.prompt = render(chat),
+            .sampling = chat.sampling,
+            .prompt_has_special_tokens = true,
+            .truncate_prompt = chat.truncate_prompt,
+            .priority = chat.priority,
+            .cache_salt = chat.cache_salt};
   }
 
   std::vector<int32_t> prompt_tokens(const Request& request) const {

@@ -2,8 +2,8 @@
 #include "engine/model_text.h"
 
 #include "base/error.h"
-#include "base/json.h"
 #include "engine/gguf_text.h"
+#include "text/chat_prompt.h"
 #include "weights/model_files.h"
 
 namespace lanner {
@@ -44,17 +44,16 @@ std::string LoadedText::detokenize(const std::vector<int32_t>& ids, bool skip_sp
   return required_tokenizer().decode(ids, skip_special);
 }
 
-std::string LoadedText::render(const std::vector<ChatMessage>& messages,
-                               bool add_generation_prompt) const {
+std::string LoadedText::render(const ChatRequest& chat) const {
   if (!template_) {
     throw_error(ErrorCode::kUnsupported,
                 "{}: the model has no chat template; give it a plain prompt instead", path_);
   }
-  Json list = Json::array();
-  for (const ChatMessage& message : messages) {
-    list.push_back({{"role", message.role}, {"content", message.content}});
+  if (!chat.tools.empty()) {
+    throw_error(ErrorCode::kUnsupported, "tools are not supported by this version of Lanner");
   }
-  return template_->render(list.dump(), add_generation_prompt);
+  return template_->render(messages_json(chat.messages), chat.add_generation_prompt,
+                           tools_json(chat.tools), chat.template_arguments);
 }
 
 std::unique_ptr<ModelText> ModelText::load(const std::string& path) {

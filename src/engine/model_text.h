@@ -30,8 +30,7 @@ class LoadedText final : public ModelText {
 
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override;
   std::string detokenize(const std::vector<int32_t>& ids, bool skip_special) const override;
-  std::string render(const std::vector<ChatMessage>& messages,
-                     bool add_generation_prompt) const override;
+  std::string render(const ChatRequest& chat) const override;
   bool has_chat_template() const override { return template_.has_value(); }
 
  private:

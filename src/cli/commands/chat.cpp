@@ -138,7 +138,7 @@ void Chat::turn(const std::string& text) {
   try {
     Request request;
     request.sampling = sampling_;
-    request.prompt = llm_.render(conversation());
+    request.prompt = llm_.render({.messages = conversation()});
     request.prompt_has_special_tokens = true;
     answer = stream_answer(llm_, request, interrupts_, [&](std::string_view piece) {
       context_.out << (context_.out_is_terminal ? terminal_text(piece) : piece);

@@ -71,7 +71,8 @@ int render_command(const RenderOptions& options, Context& context) {
     throw Failure(exit_code(ErrorCode::kUnsupported),
                   fmt::format("{}: the model has no chat template", path));
   }
-  context.out << model_text->render(messages, !options.no_generation_prompt);
+  context.out << model_text->render(
+      {.messages = std::move(messages), .add_generation_prompt = !options.no_generation_prompt});
   if (context.out_is_terminal) context.out << '\n';
   flush_output(context);
   return kExitOk;

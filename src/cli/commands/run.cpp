@@ -22,7 +22,7 @@ Request make_request(const RunOptions& options, const LLM& llm, std::string prom
     std::vector<ChatMessage> messages;
     if (options.system) messages.push_back({"system", *options.system});
     messages.push_back({"user", std::move(prompt)});
-    request.prompt = llm.render(messages);
+    request.prompt = llm.render({.messages = std::move(messages)});
     request.prompt_has_special_tokens = true;
   } else {
     if (options.system) {

@@ -41,7 +41,13 @@ class FakeLlm : public LLM {
   }
 
   std::vector<Completion> generate(const std::vector<Request>&) override { return {}; }
-  Completion chat(const std::vector<ChatMessage>&, const SamplingParams&) override { return {}; }
+  RequestId submit_chat(const ChatRequest& chat, ChatCallback on_output) override {
+    Request request{.prompt = render(chat), .sampling = chat.sampling};
+    return submit(request, [on_output = std::move(on_output)](const RequestOutput& step) {
+      on_output({.step = step, .content = step.text});
+    });
+  }
+  std::vector<ChatCompletion> chat(const ChatRequest&) override { return {}; }
 
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
     std::vector<int32_t> ids;
@@ -57,13 +63,12 @@ class FakeLlm : public LLM {
     }
     return text;
   }
-  std::string render(const std::vector<ChatMessage>& messages,
-                     bool add_generation_prompt) const override {
+  std::string render(const ChatRequest& chat) const override {
     std::string text;
-    for (const ChatMessage& message : messages) {
+    for (const ChatMessage& message : chat.messages) {
       text += "<" + message.role + ">" + message.content + "\n";
     }
-    if (add_generation_prompt) text += "<assistant>";
+    if (chat.add_generation_prompt) text += "<assistant>";
     return text;
   }
   bool has_chat_template() const override { return script_->chat_template; }
