@@ -35,8 +35,12 @@ set(rust_sources
     error.rs
     ffi.rs
     ffi_chat_template.rs
+    ffi_grammar.rs
     ffi_tokenizer.rs
     gguf_vocabulary.rs
+    grammar.rs
+    grammar_limits.rs
+    lark_source.rs
     lib.rs
     merges.rs
     python_json.rs

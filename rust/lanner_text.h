@@ -252,6 +252,15 @@ enum LannerTextStatus lanner_text_chat_template_render(const struct LannerTextCh
                                                        struct LannerTextBuffer *result,
                                                        struct LannerTextBuffer *message);
 
+// The template's source: of the template for tools if with_tools and there is one.
+//
+// # Safety
+// The template is valid; result and message may be written to.
+enum LannerTextStatus lanner_text_chat_template_source(const struct LannerTextChatTemplate *template_,
+                                                       bool with_tools,
+                                                       struct LannerTextBuffer *result,
+                                                       struct LannerTextBuffer *message);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus

@@ -114,6 +114,20 @@ impl ChatTemplate {
         })
     }
 
+    fn name(&self, with_tools: bool) -> &'static str {
+        if with_tools && self.environment.get_template(TOOL_USE).is_ok() {
+            TOOL_USE
+        } else {
+            DEFAULT
+        }
+    }
+
+    /// The source of the template that a conversation with or without tools is rendered with.
+    pub fn source(&self, with_tools: bool) -> TextResult<String> {
+        let template = self.environment.get_template(self.name(with_tools));
+        Ok(template.map_err(|error| of_rendering(&error))?.source().to_string())
+    }
+
     /// `tools` is null or a list; `extra` are further variables, stronger than all others.
     pub fn render(
         &self,
@@ -125,11 +139,7 @@ impl ChatTemplate {
         if !messages.is_array() {
             return Err(invalid("the messages of a chat must be a list"));
         }
-        let name = if !tools.is_null() && self.environment.get_template(TOOL_USE).is_ok() {
-            TOOL_USE
-        } else {
-            DEFAULT
-        };
+        let name = self.name(!tools.is_null());
         let mut variables = self.special_tokens.clone();
         variables.insert("messages".to_string(), messages);
         variables.insert("tools".to_string(), tools);

@@ -112,3 +112,23 @@ pub unsafe extern "C" fn lanner_text_chat_template_render(
         })
     }
 }
+
+/// The template's source: of the template for tools if with_tools and there is one.
+///
+/// # Safety
+/// The template is valid; result and message may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lanner_text_chat_template_source(
+    template: *const LannerTextChatTemplate,
+    with_tools: bool,
+    result: *mut LannerTextBuffer,
+    message: *mut LannerTextBuffer,
+) -> LannerTextStatus {
+    // SAFETY: the promise of the caller.
+    unsafe {
+        guard(result, message, || {
+            let template = borrow(template, "the chat template")?;
+            Ok(template.0.source(with_tools)?.into())
+        })
+    }
+}

@@ -14,7 +14,7 @@ use crate::tokenizer::{RoleIds, SpecialInText, TextTokenizer};
 use crate::tokenizer_folder;
 
 /// A tokenizer: immutable, may be used by several threads at once.
-pub struct LannerTextTokenizer(Arc<TextTokenizer>);
+pub struct LannerTextTokenizer(pub(crate) Arc<TextTokenizer>);
 
 /// The decoder of one sequence: for one thread at a time. Keeps its tokenizer alive.
 pub struct LannerTextStreamDecoder {

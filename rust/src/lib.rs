@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-//! Tokenizers and chat templates of Lanner, behind a C interface.
+//! Tokenizers, chat templates and grammars of Lanner, behind a C interface.
 //!
 //! Every way a model stores its tokenizer ends in one `TextTokenizer` (tokenizer.rs), whose parts are
 //! those of the `tokenizers` crate. What C++ calls is in ffi*.rs and nowhere else; the header
@@ -11,8 +11,12 @@ mod chat_template;
 mod error;
 pub mod ffi;
 pub mod ffi_chat_template;
+pub mod ffi_grammar;
 pub mod ffi_tokenizer;
 mod gguf_vocabulary;
+mod grammar;
+mod grammar_limits;
+mod lark_source;
 mod merges;
 mod python_json;
 mod sentencepiece;
