@@ -15,6 +15,9 @@ inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16"};
 struct LlmConfig {
   // Type the weights are held in: "auto" (as the file has them) or one of kWeightDtypes.
   std::string dtype = "auto";
+  // Draw the weights at random instead of reading them (measurements): the path of the model is
+  // then a folder with config.json, a config.json, or the name of a preset such as "llama-1b".
+  bool random_weights = false;
   // Type of the KV cache: "auto" (fp16) or one of kKvDtypes.
   std::string kv_dtype = "auto";
   // Compute threads; 0: min(physical cores in the affinity mask, floor(cgroup quota)).

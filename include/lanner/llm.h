@@ -105,6 +105,29 @@ std::string model_report(const std::string& path, const LlmConfig& config = {});
 // null where the CPU has no instruction for the type, or there is no L3.
 std::string benchmark_machine(const LlmConfig& config = {});
 
+// What benchmark_model runs. Lengths in tokens.
+struct ModelBenchmark {
+  std::vector<int> prompts = {512};  // of the prefills
+  int generate = 128;                // of each decode run
+  std::vector<int> depths = {0};     // in the KV cache before a decode run
+  std::vector<int> batches = {1};    // sequences decoded together
+  int repeat = 5;                    // runs of each; medians are given
+};
+
+// Loads a model and measures it, then the machine. Prompts are random token ids; what lies in the
+// cache at a depth is random numbers, not prefilled. LlmConfig::max_context and max_sequences are
+// set to what the benchmark needs where they are smaller. `progress` is told of each part
+// ("weights", "prefill of 512 tokens"), with total 0 where there is no count. One JSON object:
+//   {"machine": as benchmark_machine,
+//    "model": {"name", "dtype", "kv_dtype", "parameters", "weight_bytes", …},
+//    "prefill": [{"tokens", "tokens_per_s", "share_of_peak", "ttft_ms": {"p50", "p90", "p99"}}],
+//    "decode": [{"depth", "batch", "tokens_per_s", "share_of_bandwidth", "roofline_tokens_per_s",
+//                "times_roofline", "tpot_ms": {"p50", "p90", "p99"}}],
+//    "load_s", "peak_rss_bytes"}
+// Throws as LLM::load, and Error(kInvalidArgument) for lengths that the model does not have.
+std::string benchmark_model(const std::string& path, const LlmConfig& config,
+                            const ModelBenchmark& benchmark, const ProgressCallback& progress = {});
+
 // Version of the library, "MAJOR.MINOR.PATCH".
 const char* version();
 

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <unistd.h>
+
 #include "base/error.h"
 #include "base/log.h"
 
@@ -47,5 +49,7 @@ Environment read_environment() {
   environment.cache_dir = cache_dir();
   return environment;
 }
+
+char** environment_for_programs() { return environ; }
 
 }  // namespace lanner

@@ -18,4 +18,7 @@ struct Environment {
 // Throws Error(kInvalidArgument) naming a variable whose value makes no sense.
 Environment read_environment();
 
+// The environment as execve takes it: what programs that this one starts inherit.
+char** environment_for_programs();
+
 }  // namespace lanner

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <iostream>
 #include <new>
@@ -64,6 +65,8 @@ class Parser {
         add_bench_machine_options, bench_machine_command, bench);
     add("model", "Prefill and decode speed, as shares of the machine's limits", bench_model_,
         add_bench_model_options, bench_model_command, bench);
+    add("op", "The micro-benchmarks of an op, kernel by kernel", bench_op_, add_bench_op_options,
+        bench_op_command, bench);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
@@ -93,6 +96,7 @@ class Parser {
   InfoOptions info_;
   BenchMachineOptions bench_machine_;
   BenchModelOptions bench_model_;
+  BenchOpOptions bench_op_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
   std::function<int(Context&)> run_chosen_;
@@ -142,6 +146,13 @@ int report(Context& context, int status, const std::string& message, const std::
   return status;
 }
 
+// "" where the program's own path cannot be read.
+std::string benchmarks_beside_program() {
+  std::error_code failure;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", failure);
+  return failure ? "" : (program.parent_path() / "benchmarks").string();
+}
+
 }  // namespace
 
 int run_cli(const std::vector<std::string>& arguments, Context& context) {
@@ -176,6 +187,7 @@ int run_program(int argc, char** argv, const Backend& backend) {
     context.color = context.err_is_terminal && !environment.no_color;
     context.cache_dir = environment.cache_dir;
     context.threads = environment.threads.value_or(0);
+    context.benchmarks_dir = benchmarks_beside_program();
   } catch (const Error& e) {
     return report(context, exit_code(e.code()), e.what(), "");
   }

@@ -109,6 +109,66 @@ TEST_F(CliTest, BenchRefusesWhatItCannotRun) {
   }
 }
 
+TEST_F(CliTest, BenchModelRunsAModelOrAConfigWithRandomWeights) {
+  EXPECT_EQ(run({"bench", "model", model(), "--prompt", "8,16", "--depth", "0,4", "--batch", "2",
+                 "--generate", "3", "--repeat", "7"}),
+            kExitOk);
+  EXPECT_EQ(script_->loaded, std::vector<std::string>{model()});
+  EXPECT_FALSE(script_->config.random_weights);
+  EXPECT_EQ(script_->benchmark.prompts, (std::vector<int>{8, 16}));
+  EXPECT_EQ(script_->benchmark.depths, (std::vector<int>{0, 4}));
+  EXPECT_EQ(script_->benchmark.batches, std::vector<int>{2});
+  EXPECT_EQ(script_->benchmark.generate, 3);
+  EXPECT_EQ(script_->benchmark.repeat, 7);
+
+  EXPECT_EQ(run({"bench", "model", "--random-weights", "llama-1b", "--dtype", "int8"}), kExitOk);
+  EXPECT_EQ(script_->loaded.back(), "llama-1b");
+  EXPECT_TRUE(script_->config.random_weights);
+  EXPECT_EQ(run({"bench", "model", model(), "--random-weights", "llama-1b"}), kExitUsage);
+}
+
+TEST_F(CliTest, BenchModelWritesAPageThatNeedsNothingElse) {
+  const std::string page = folder_ / "report.html";
+  EXPECT_EQ(run({"bench", "model", "--random-weights", "a</script>b", "--html", page}), kExitOk);
+  std::ifstream file(page);
+  const std::string html{std::istreambuf_iterator<char>(file), {}};
+  EXPECT_THAT(html, testing::StartsWith("<!doctype html>"));
+  EXPECT_THAT(html, HasSubstr("a\\u003c/script>b"));
+  for (const char* outside : {"src=", "href=", "url(", "import ", "fetch(", "{{"}) {
+    EXPECT_THAT(html, testing::Not(HasSubstr(outside)));
+  }
+  // Said before the benchmark runs.
+  script_->loaded.clear();
+  EXPECT_EQ(run({"bench", "model", model(), "--html", folder_ / "none" / "report.html"}),
+            exit_code(ErrorCode::kIo));
+  EXPECT_THAT(err_, HasSubstr("report.html"));
+  EXPECT_TRUE(script_->loaded.empty());
+}
+
+TEST_F(CliTest, BenchOpRunsTheProgramsBesideIt) {
+  const std::filesystem::path benchmarks = folder_ / "benchmarks";
+  EXPECT_EQ(run({"bench", "op"}), exit_code(ErrorCode::kNotFound));
+  EXPECT_THAT(err_, HasSubstr("LANNER_BUILD_BENCHMARKS"));
+
+  std::filesystem::create_directories(benchmarks);
+  const auto write_program = [&](const char* name, const std::string& script) {
+    std::ofstream(benchmarks / name) << "#!/bin/sh\n" << script;
+    std::filesystem::permissions(benchmarks / name, std::filesystem::perms::owner_all);
+  };
+  write_program("gemm_bench", "echo '{\"arguments\": \"'$*'\"}'\n");
+  write_program("rope_bench", "exit 3\n");
+  EXPECT_EQ(run({"bench", "op", "--list"}), kExitOk);
+  EXPECT_EQ(out_, "gemm\nrope\n");
+  EXPECT_EQ(run({"bench", "op", "gemm", "--json", "--filter", "int8", "--repeat", "5"}), kExitOk);
+  EXPECT_EQ(parse_json(out_, "output")["ops"]["gemm"]["arguments"],
+            "--benchmark_filter=int8 --benchmark_repetitions=5 "
+            "--benchmark_report_aggregates_only=true --benchmark_format=json");
+  EXPECT_EQ(run({"bench", "op", "rope", "--json"}), kExitFailure);
+  EXPECT_THAT(err_, HasSubstr("rope_bench ended with status 3"));
+  EXPECT_EQ(run({"bench", "op", "rms"}), exit_code(ErrorCode::kNotFound));
+  EXPECT_THAT(err_, HasSubstr("gemm, rope"));
+}
+
 TEST_F(CliTest, TokenizeShowsIdsAndPieces) {
   EXPECT_EQ(run({"tokenize", model(), "a\n"}), kExitOk);
   EXPECT_EQ(out_, "      1  \"<s>\"\n    107  \"a\"\n     20  \"\\n\"\n");
@@ -221,8 +281,8 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
     EXPECT_THAT(out_, HasSubstr("  " + name.substr(0, name.find(' ')) + " "));
   }
   for (const ExitCode& row : exit_codes()) EXPECT_THAT(out_, HasSubstr(row.meaning));
-  EXPECT_THAT(command_names(), ElementsAre("run", "chat", "bench machine", "bench model", "info",
-                                           "tokenize", "render"));
+  EXPECT_THAT(command_names(), ElementsAre("run", "chat", "bench machine", "bench model",
+                                           "bench op", "info", "tokenize", "render"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -85,12 +85,18 @@ struct BenchMachineOptions {
 
 struct BenchModelOptions {
   std::optional<std::string> path;
+  std::optional<std::string> random_weights;  // a preset or a config's path, instead of `path`
   ModelOptions model;
-  int prompt = 512;               // tokens of the prefill
-  int generate = 128;             // tokens of each decode run
-  std::vector<int> depths = {0};  // tokens in the cache before a decode run
-  std::vector<int> batches = {1};
-  int repeat = 5;
+  ModelBenchmark benchmark;
+  std::optional<std::string> html;  // file to write a page with plots to
+  bool json = false;
+};
+
+struct BenchOpOptions {
+  std::optional<std::string> name;    // none: all
+  std::optional<std::string> filter;  // regular expression on the benchmarks' names
+  int repeat = 1;
+  bool list = false;
   bool json = false;
 };
 
@@ -101,6 +107,7 @@ int tokenize_command(const TokenizeOptions& options, Context& context);
 int render_command(const RenderOptions& options, Context& context);
 int bench_machine_command(const BenchMachineOptions& options, Context& context);
 int bench_model_command(const BenchModelOptions& options, Context& context);
+int bench_op_command(const BenchOpOptions& options, Context& context);
 
 // Shared by them.
 LlmConfig to_config(const ModelOptions& options, const Context& context);

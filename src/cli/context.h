@@ -20,6 +20,9 @@ struct Backend {
   std::function<std::string(const LlmConfig& config)> machine_report;
   std::function<std::string(const std::string& path, const LlmConfig& config)> model_report;
   std::function<std::string(const LlmConfig& config)> benchmark_machine;
+  std::function<std::string(const std::string& path, const LlmConfig& config,
+                            const ModelBenchmark& benchmark, const ProgressCallback& progress)>
+      benchmark_model;
   std::function<const char*(FinishReason reason)> finish_reason_name;
   std::string version;
 };
@@ -34,9 +37,10 @@ struct Context {
   bool in_is_terminal = false;
   bool out_is_terminal = false;
   bool err_is_terminal = false;
-  bool color = false;       // err is a terminal and NO_COLOR is unset
-  std::string cache_dir{};  // Environment::cache_dir
-  int threads = 0;          // LANNER_THREADS, 0 if unset
+  bool color = false;            // err is a terminal and NO_COLOR is unset
+  std::string cache_dir{};       // Environment::cache_dir
+  std::string benchmarks_dir{};  // the programs of `lanner bench op`
+  int threads = 0;               // LANNER_THREADS, 0 if unset
 };
 
 // Flushes `out`. Throws Failure with the status of kIo if any of it could not be written.

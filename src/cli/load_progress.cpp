@@ -27,15 +27,19 @@ LoadProgress::~LoadProgress() {
 
 void LoadProgress::update(const char* stage, int64_t done, int64_t total) {
   const auto now = std::chrono::steady_clock::now();
-  if (now < next_draw_ || total <= 0) return;
+  if (now < next_draw_) return;
   next_draw_ = now + kDrawInterval;
+  drawn_ = true;
+  if (total <= 0) {
+    terminal_ << fmt::format("\r\033[Kloading {}: {}", stage, format_bytes(done)) << std::flush;
+    return;
+  }
   const double part = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
   const int full = static_cast<int>(part * kBarWidth);
   terminal_ << fmt::format("\r\033[Kloading {} [{:#<{}}{:{}}] {:3.0f} %  {} of {}", stage, "", full,
                            "", kBarWidth - full, part * 100, format_bytes(done),
                            format_bytes(total))
             << std::flush;
-  drawn_ = true;
 }
 
 std::unique_ptr<LLM> load_model(Context& context, const std::string& path,

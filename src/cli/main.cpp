@@ -9,6 +9,7 @@ int main(int argc, char** argv) {
                            .machine_report = machine_report,
                            .model_report = model_report,
                            .benchmark_machine = benchmark_machine,
+                           .benchmark_model = benchmark_model,
                            .finish_reason_name = finish_reason_name,
                            .version = version()});
 }

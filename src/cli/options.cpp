@@ -290,36 +290,79 @@ void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options) 
 void add_bench_model_options(CLI::App& command, BenchModelOptions& options) {
   add_model_positional(command, options.path);
   const char* group = "What to run";
-  command.add_option("--prompt", options.prompt, "Tokens of the prefill [512]")
+  command
+      .add_option("--random-weights", options.random_weights,
+                  "Draw the weights at random instead of reading a MODEL: for a folder with "
+                  "config.json, a config.json, or one of the presets llama-1b, llama2-7b-4l")
+      ->type_name("CONFIG")
+      ->excludes("MODEL")
+      ->group(group);
+  command
+      .add_option("--prompt", options.benchmark.prompts,
+                  "Tokens of the prefill, e.g. 128,512 [512]")
+      ->delimiter(',')
       ->check(whole_number(1, INT_MAX))
       ->group(group);
-  command.add_option("--generate", options.generate, "Tokens of each decode run [128]")
+  command.add_option("--generate", options.benchmark.generate, "Tokens of each decode run [128]")
       ->check(whole_number(2, INT_MAX))
       ->group(group);
   command
-      .add_option("--depth", options.depths,
+      .add_option("--depth", options.benchmark.depths,
                   "Tokens in the cache before a decode run, e.g. 0,4096 [0]")
       ->delimiter(',')
       ->check(whole_number(0, INT_MAX))
       ->group(group);
-  command.add_option("--batch", options.batches, "Sequences decoded together, e.g. 1,4,16 [1]")
+  command
+      .add_option("--batch", options.benchmark.batches,
+                  "Sequences decoded together, e.g. 1,4,16 [1]")
       ->delimiter(',')
       ->check(whole_number(1, 1024))
       ->group(group);
-  command.add_option("--repeat", options.repeat, "Runs of each; medians are given [5]")
+  command.add_option("--repeat", options.benchmark.repeat, "Runs of each; medians are given [5]")
       ->check(whole_number(1, 1000))
       ->group(group);
   add_model_options(command, options.model);
   command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.add_option("--html", options.html, "Also write a page with plots; it needs no network")
+      ->type_name("FILE")
+      ->group("Output");
   command.footer(
-      "\nPrompts are random tokens, and lengths are fixed. share_of_peak: the multiplications "
-      "that\n"
-      "a prefill needs, per second, over the peak measured in the same run. share_of_bandwidth:\n"
-      "the bytes of weights and KV cache that a decode step reads, per second, over the measured\n"
-      "read bandwidth; above 1 a model fits the caches. Ctrl-C ends it.\n"
+      "\nPrompts are random tokens, and lengths are fixed. A decode run at a depth does not "
+      "prefill:\n"
+      "the cache is filled with random numbers.\n"
+      "  share of peak       multiplications that a prefill needs, per second, over the peak\n"
+      "                      measured in the same run for the type they are done in\n"
+      "  share of bandwidth  bytes of weights and KV cache that a decode step reads, per second,\n"
+      "                      over the measured read bandwidth; above 1 a model fits the caches\n"
+      "  roofline            a step's bytes at the read bandwidth, or its multiplications at 60 %\n"
+      "                      of the peak, whichever takes longer; times roofline: how many times\n"
+      "                      that a step takes\n"
+      "Ctrl-C ends it.\n"
       "\nExamples:\n"
       "  lanner bench model\n"
-      "  lanner bench model model.gguf --depth 0,4096 --batch 1,4,16 --json\n");
+      "  lanner bench model model.gguf --depth 0,4096 --batch 1,4,16 --json\n"
+      "  lanner bench model --random-weights llama-1b --dtype int8 --html report.html\n");
+}
+
+void add_bench_op_options(CLI::App& command, BenchOpOptions& options) {
+  command.add_option("NAME", options.name, "Op, e.g. rms_norm; none: all of them, one by one")
+      ->type_name("");
+  command.add_flag("--list", options.list, "Print the names of the ops and run nothing");
+  command
+      .add_option("--filter", options.filter, "Only benchmarks whose names fit, e.g. avx512.*4096")
+      ->type_name("REGEX");
+  command
+      .add_option("--repeat", options.repeat,
+                  "Runs of each; above 1 mean, median and deviation [1]")
+      ->check(whole_number(1, 1000));
+  command.add_flag("--json", options.json, "Print one JSON object with the results by op");
+  command.footer(
+      "\nEvery kernel that this CPU can run, over sizes; other programs disturb it. The "
+      "benchmarks\n"
+      "are programs of their own, built beside this one with LANNER_BUILD_BENCHMARKS.\n"
+      "\nExamples:\n"
+      "  lanner bench op --list\n"
+      "  lanner bench op rms_norm --filter avx512 --repeat 5\n");
 }
 
 }  // namespace lanner::cli

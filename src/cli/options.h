@@ -17,5 +17,6 @@ void add_tokenize_options(CLI::App& command, TokenizeOptions& options);
 void add_render_options(CLI::App& command, RenderOptions& options);
 void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options);
 void add_bench_model_options(CLI::App& command, BenchModelOptions& options);
+void add_bench_op_options(CLI::App& command, BenchOpOptions& options);
 
 }  // namespace lanner::cli

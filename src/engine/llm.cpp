@@ -111,7 +111,7 @@ class Collector {
 class LlmImpl final : public LLM {
  public:
   LlmImpl(const std::string& path, const LlmConfig& config, const ProgressCallback& progress)
-      : start_(Clock::now()), files_(open_model(path)), text_(load_text(files_)) {
+      : start_(Clock::now()), files_(open_model(path, config)), text_(load_text(files_)) {
     engine_ = std::make_unique<Engine>(files_, config, progress);
     load_seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
   }
@@ -224,6 +224,7 @@ class LlmImpl final : public LLM {
 
  private:
   static LoadedText load_text(const ModelFiles& files) {
+    if (files.folder.empty()) return LoadedText::none(files.path);
     return files.is_gguf ? LoadedText::of_gguf(files.gguf_tokenizer, files.path)
                          : LoadedText::of_folder(files.folder, files.path);
   }

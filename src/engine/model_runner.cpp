@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstring>
 
 #include "base/env.h"
 #include "base/error.h"
@@ -89,6 +90,10 @@ ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end) {
 
 }  // namespace
 
+ModelFiles open_model(const std::string& path, const LlmConfig& config) {
+  return config.random_weights ? open_random_model(path) : open_model(path);
+}
+
 ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& config) {
   check_argument(config.threads >= 0, "threads must be 0 (automatic) or more, not {}",
                  config.threads);
@@ -148,7 +153,8 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
   int64_t done = 0;
   const auto report = [&](int64_t bytes) {
     done += bytes;
-    if (progress) progress("weights", std::min(done, total), total);
+    // Random weights are not counted before they are drawn.
+    if (progress) progress("weights", total > 0 ? std::min(done, total) : done, total);
   };
   ExecutionContext execution = context();
   LoadContext load{.execution = execution,
@@ -156,7 +162,7 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                    .max_context = plan_.memory.max_context,
                    .on_weight = report};
   model_ = load_model(files.config, *files.checkpoint, load);
-  report(total - done);  // norms, biases and what the model has no use for
+  if (total > 0) report(total - done);  // norms, biases and what the model has no use for
   cache_ =
       std::make_unique<KvCache>(plan_.kv_layouts, static_cast<int32_t>(plan_.memory.num_blocks));
 }
@@ -169,19 +175,31 @@ ExecutionContext ModelRunner::context() {
 }
 
 Tensor ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
-  const int64_t rows = static_cast<int64_t>(batch.logits_rows.size());
-  const size_t bytes = static_cast<size_t>(rows * info().vocab_size) * sizeof(float);
-  if (logits_.size() < bytes) {
-    logits_ = Buffer();  // both at once may be too much
-    logits_ = Buffer(bytes);
-  }
-  const Tensor logits(logits_.data(), DType::kF32, Shape{rows, info().vocab_size});
+  const Tensor logits = logits_tensor(static_cast<int64_t>(batch.logits_rows.size()));
   ExecutionContext execution = context();
   model_->forward(batch, cache, logits, execution);
   return logits;
 }
 
-Tensor ModelRunner::step(const SchedulerOutput& output) { return run(make_batch(output), *cache_); }
+Tensor ModelRunner::logits_tensor(int64_t rows) {
+  const size_t bytes = static_cast<size_t>(rows * info().vocab_size) * sizeof(float);
+  if (logits_.size() < bytes) {
+    logits_ = Buffer();  // both at once may be too much
+    logits_ = Buffer(bytes);
+  }
+  return Tensor(logits_.data(), DType::kF32, Shape{rows, info().vocab_size});
+}
+
+Tensor ModelRunner::step(const SchedulerOutput& output) {
+  if (!synthetic_prefill_ || !SyntheticPrefill::applies_to(output)) {
+    return run(make_batch(output), *cache_);
+  }
+  synthetic_prefill_->run(output, *cache_, *threads_);
+  const Tensor logits =
+      logits_tensor(std::ranges::count(output.sequences, true, &ScheduledSequence::sample));
+  std::memset(logits.raw(), 0, static_cast<size_t>(logits.bytes()));
+  return logits;
+}
 
 void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
                          const std::function<void(const Tensor&)>& on_rows) {

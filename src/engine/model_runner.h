@@ -13,6 +13,7 @@
 #include "base/workspace.h"
 #include "distributed/communicator.h"
 #include "engine/memory_plan.h"
+#include "engine/synthetic_prefill.h"
 #include "kvcache/kv_cache.h"
 #include "lanner/config.h"
 #include "models/model.h"
@@ -29,6 +30,9 @@ struct ModelPlan {
   std::optional<DType> weight_dtype;
   DType kv_dtype = DType::kF16;
 };
+
+// The model that LLM::load means by a path: LlmConfig::random_weights decides what it names.
+ModelFiles open_model(const std::string& path, const LlmConfig& config);
 
 // Throws Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
 ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology);
@@ -58,6 +62,12 @@ class ModelRunner {
   void logits(std::span<const int32_t> tokens, int chunk_tokens,
               const std::function<void(const Tensor& rows)>& on_rows);
 
+  // For benchmarks: from now on prompts are not computed, their K and V are random numbers (see
+  // SyntheticPrefill), and the token after a prompt is any.
+  void use_synthetic_prefill(bool on) {
+    synthetic_prefill_.reset(on ? new SyntheticPrefill : nullptr);
+  }
+
   const ModelInfo& info() const { return plan_.info; }
   const ModelPlan& plan() const { return plan_; }
   const Model& model() const { return *model_; }
@@ -69,6 +79,8 @@ class ModelRunner {
  private:
   ExecutionContext context();
   Tensor run(const ForwardBatch& batch, KvCache& cache);
+  // Memory for so many rows of logits, overwritten by the next step.
+  Tensor logits_tensor(int64_t rows);
 
   Topology topology_;
   ModelPlan plan_;
@@ -80,6 +92,7 @@ class ModelRunner {
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
   Buffer logits_;  // grows to the largest step
+  std::unique_ptr<SyntheticPrefill> synthetic_prefill_;
 };
 
 }  // namespace lanner

@@ -23,6 +23,9 @@ class LoadedText final : public ModelText {
   static LoadedText of_gguf(const std::optional<GgufTokenizerData>& vocabulary,
                             const std::string& path);
 
+  // Of a model that has no files.
+  static LoadedText none(const std::string& path) { return LoadedText(path); }
+
   // Null if there is none.
   const Tokenizer* tokenizer() const { return tokenizer_.get(); }
   // Throws Error(kNotFound) if there is none.

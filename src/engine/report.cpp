@@ -54,7 +54,9 @@ Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
 Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
   const auto dtype = plan.weight_dtype ? dtype_name(*plan.weight_dtype) : "as in the file";
   return Json{{"path", files.path},
-              {"format", files.is_gguf ? "gguf" : "safetensors"},
+              {"format", files.has_random_weights ? "random"
+                         : files.is_gguf          ? "gguf"
+                                                  : "safetensors"},
               {"model_type", plan.info.model_type},
               {"num_layers", plan.info.num_layers},
               {"hidden_size", plan.info.hidden_size},
@@ -89,7 +91,7 @@ std::string machine_report(const LlmConfig& config) {
 }
 
 std::string model_report(const std::string& path, const LlmConfig& config) {
-  const ModelFiles files = open_model(path);
+  const ModelFiles files = open_model(path, config);
   const Topology topology = read_topology();
   Json report = describe_machine(topology, plan_compute_threads(topology, config));
   report["model"] = describe_model(files, plan_model(files, config, topology));

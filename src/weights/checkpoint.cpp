@@ -6,17 +6,20 @@
 
 namespace lanner {
 
+CheckpointTensor Checkpoint::tensor(std::string_view name, const Shape& shape) const {
+  CheckpointTensor found = get(name);
+  check_argument(found.view.shape() == shape, "{}: tensor {} is {}, expected {}", path(),
+                 quote_name(name), found.view.shape(), shape);
+  return found;
+}
+
 std::string WeightScope::full_name(std::string_view name) const {
   if (prefix_.empty()) return std::string(name);
   return fmt::format("{}.{}", prefix_, name);
 }
 
 CheckpointTensor WeightScope::tensor(std::string_view name, const Shape& shape) const {
-  const std::string full = full_name(name);
-  CheckpointTensor found = checkpoint_->get(full);
-  check_argument(found.view.shape() == shape, "{}: tensor {} is {}, expected {}",
-                 checkpoint_->path(), quote_name(full), found.view.shape(), shape);
-  return found;
+  return checkpoint_->tensor(full_name(name), shape);
 }
 
 std::optional<CheckpointTensor> WeightScope::optional_tensor(std::string_view name,

@@ -40,6 +40,9 @@ class Checkpoint {
   // A scalar comes as [1]. Throws Error(kNotFound) naming the tensor, Error(kUnsupported) naming
   // the tensor and its type where Lanner has no such type.
   virtual CheckpointTensor get(std::string_view name) const = 0;
+  // The same for a caller that knows the shape. Throws Error(kInvalidArgument) naming the tensor,
+  // its shape and the expected one when they differ.
+  virtual CheckpointTensor tensor(std::string_view name, const Shape& shape) const;
   // Where the tensors come from: the path of the file or folder.
   virtual const std::string& path() const = 0;
 };
@@ -58,8 +61,7 @@ class WeightScope {
   std::string full_name(std::string_view name) const;
   bool contains(std::string_view name) const { return checkpoint_->contains(full_name(name)); }
 
-  // Throws as Checkpoint::get(), and Error(kInvalidArgument) naming the tensor, its shape and the
-  // expected one when they differ.
+  // Throws as Checkpoint::tensor().
   CheckpointTensor tensor(std::string_view name, const Shape& shape) const;
   // Nothing if there is no such tensor.
   std::optional<CheckpointTensor> optional_tensor(std::string_view name, const Shape& shape) const;

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "weights/gguf_checkpoint.h"
 #include "weights/gguf_config.h"
+#include "weights/random_checkpoint.h"
 #include "weights/safetensors.h"
 
 namespace lanner {
@@ -136,6 +137,26 @@ PathKind classify(const std::string& path) {
 
 ModelFiles open_model(const std::string& path) {
   return classify(path) == PathKind::kFolder ? open_folder(path) : open_gguf(path);
+}
+
+ModelFiles open_random_model(const std::string& config_or_preset) {
+  ConfigReader config = random_model_config(config_or_preset);
+  std::error_code failure;
+  const bool is_preset = std::ranges::any_of(
+      model_presets(), [&](const ModelPreset& preset) { return config_or_preset == preset.name; });
+  const bool is_folder = fs::is_directory(config_or_preset, failure);
+  GenerationConfig generation;
+  if (is_folder) generation = read_generation_config(config_or_preset, config);
+  return {.config = std::move(config),
+          .checkpoint = make_random_checkpoint(config_or_preset),
+          .generation = std::move(generation),
+          .gguf_tokenizer = std::nullopt,
+          .path = config_or_preset,
+          .folder = is_preset   ? ""
+                    : is_folder ? config_or_preset
+                                : folder_of(config_or_preset),
+          .is_gguf = false,
+          .has_random_weights = true};
 }
 
 ModelTextFiles open_model_text(const std::string& path) {

@@ -20,14 +20,19 @@ struct ModelFiles {
   GenerationConfig generation;
   std::optional<GgufTokenizerData> gguf_tokenizer;  // of a GGUF file that has a vocabulary
   std::string path;                                 // as given
-  std::string folder;                               // the folder, or the one that the file is in
+  std::string folder;  // the folder, or the one that the file is in; "" without files
   bool is_gguf = false;
+  bool has_random_weights = false;
 };
 
 // Opens a folder with config.json and safetensors files, or a .gguf file. Throws Error(kNotFound),
 // Error(kUnsupported), Error(kCorruptFile), Error(kInvalidArgument) or Error(kIo): a sentence that
 // starts with the path and says what is wrong with it, and what to give instead.
 ModelFiles open_model(const std::string& path);
+
+// The config of a preset, of a folder with config.json or of a config.json, and random weights for
+// it (random_checkpoint.h). Throws as random_model_config.
+ModelFiles open_random_model(const std::string& config_or_preset);
 
 // What a model's text is read from, with nothing else of it opened.
 struct ModelTextFiles {

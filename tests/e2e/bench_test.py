@@ -44,7 +44,7 @@ class BenchTest(TestCase):
         self.assertLessEqual(row["p90"], row["p99"])
 
     def test_more_tokens_than_the_model_takes(self):
-        self.assert_refused(lanner.run("bench", "model", GGUF, "--prompt", "1000000"), ["1000000"], "a long prompt")
+        self.assert_refused(lanner.run("bench", "model", GGUF, "--prompt", "1000000"), ["1000001"], "a long prompt")
 
 
 if __name__ == "__main__":

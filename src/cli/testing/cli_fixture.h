@@ -43,6 +43,7 @@ class CliTest : public testing::Test {
     context.in_is_terminal = in_is_terminal_;
     context.out_is_terminal = out_is_terminal_;
     context.cache_dir = folder_ / "cache";
+    context.benchmarks_dir = folder_ / "benchmarks";
     context.threads = 3;
     const int status = run_cli(arguments, context);
     std::fclose(stream);

@@ -153,6 +153,13 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
     return fmt::format(R"({{"machine": {{"threads": {}, "read_gbps": 12.345678}}}})",
                        config.threads);
   };
+  backend.benchmark_model = [script](const std::string& path, const LlmConfig& config,
+                                     const ModelBenchmark& benchmark, const ProgressCallback&) {
+    script->loaded.push_back(path);
+    script->config = config;
+    script->benchmark = benchmark;
+    return fmt::format(R"({{"model": {{"name": "{}"}}}})", path);
+  };
   backend.model_report = [](const std::string& path, const LlmConfig&) {
     return fmt::format(R"({{"machine": {{"isa": "avx2"}}, "model": {{"path": "{}"}}}})", path);
   };
