@@ -9,7 +9,13 @@ namespace lanner {
 
 // The types that LlmConfig::dtype and LlmConfig::kv_dtype may name, besides "auto".
 inline constexpr const char* kWeightDtypes[] = {"fp32", "fp16", "bf16", "int8"};
-inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16"};
+// "int8" rotates keys before it quantises them, which costs a quarter of the accuracy that
+// "int8-plain" costs.
+inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16", "int8", "int8-plain"};
+
+// How the attention of a prompt is computed (LlmConfig::attention), besides "auto": SlimAttention,
+// which has whole rows of scores, or flash attention, which has pieces of them.
+inline constexpr const char* kAttentionMethods[] = {"slim", "flash"};
 
 // How a model is loaded and run. Every field has a working default.
 struct LlmConfig {
@@ -20,6 +26,9 @@ struct LlmConfig {
   bool random_weights = false;
   // Type of the KV cache: "auto" (fp16) or one of kKvDtypes.
   std::string kv_dtype = "auto";
+  // "auto" (for each length what a measurement at loading found faster) or one of
+  // kAttentionMethods.
+  std::string attention = "auto";
   // Compute threads; 0: min(physical cores in the affinity mask, floor(cgroup quota)).
   int threads = 0;
   // Longest sequence (prompt and output) in tokens; 0: what the model was trained for, as far as

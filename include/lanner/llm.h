@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,10 @@
 #include "lanner/sampling_params.h"
 
 namespace lanner {
+
+// Logits [rows.size() / vocab_size, vocab_size] of the positions from `first` on; on the engine's
+// thread, and valid during the call.
+using LogitsCallback = std::function<void(int64_t first, std::span<const float> rows)>;
 
 // What a model did since it was loaded; times in seconds.
 struct LlmStats {
@@ -83,6 +89,11 @@ class LLM : public ModelText {
   // Writes the fp32 logits of every position, [num_tokens, vocab_size], as the one tensor `logits`
   // of a safetensors file. Generates nothing and needs no tokenizer.
   virtual void write_logits(const std::vector<int32_t>& tokens, const std::string& path) = 0;
+  // Hands over the fp32 logits of every position, in order and some positions at a time; waits.
+  // Requests that run are not disturbed but for the time it takes. What on_rows throws ends it and
+  // is thrown here. Throws Error(kInvalidArgument) for no tokens, or more than the context (with
+  // both counts).
+  virtual void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) = 0;
 
   // From generation_config.json where the model has one.
   virtual SamplingParams default_sampling_params() const = 0;
@@ -127,6 +138,23 @@ struct ModelBenchmark {
 // Throws as LLM::load, and Error(kInvalidArgument) for lengths that the model does not have.
 std::string benchmark_model(const std::string& path, const LlmConfig& config,
                             const ModelBenchmark& benchmark, const ProgressCallback& progress = {});
+
+// What benchmark_attention measures.
+struct AttentionBenchmark {
+  std::vector<int> tokens = {128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+  std::vector<int> head_dims = {64, 128};
+  std::vector<int> depths = {1024, 4096, 16384};  // of decode
+  std::string kv_dtype = "fp16";                  // of the prefill: one of kKvDtypes
+  int threads = 0;                                // as in LlmConfig
+  int repeat = 3;
+};
+
+// Attention of one layer of 32 heads, with 32 KV heads and with 8, as one JSON object: of a whole
+// prompt by both methods ("attention"), and of one token after so many others with an fp16 and an
+// int8 cache ("decode"), as shares of what the machine can do ("machine", as benchmark_machine).
+// on_step is told what comes next; what it throws ends the benchmark and is thrown here.
+std::string benchmark_attention(const AttentionBenchmark& options,
+                                const std::function<void(const std::string&)>& on_step = {});
 
 // Version of the library, "MAJOR.MINOR.PATCH".
 const char* version();

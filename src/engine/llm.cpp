@@ -189,6 +189,17 @@ class LlmImpl final : public LLM {
     });
   }
 
+  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) override {
+    engine_->call([&](ModelRunner& runner) {
+      int64_t first = 0;
+      runner.logits(tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) {
+        const auto values = static_cast<size_t>(rows.num_rows() * rows.size(-1));
+        on_rows(first, {rows.row<float>(0), values});
+        first += rows.num_rows();
+      });
+    });
+  }
+
   SamplingParams default_sampling_params() const override {
     const GenerationConfig& given = files_.generation;
     SamplingParams params;
@@ -218,7 +229,7 @@ class LlmImpl final : public LLM {
     const ModelRunner& runner = engine_->runner();
     Json report = describe_machine(runner.topology(), runner.thread_plan());
     report["model"] = describe_model(files_, runner.plan());
-    report["model"]["loaded"] = describe_weights(runner.model());
+    report["model"]["loaded"] = describe_loaded(runner);
     return report.dump(2);
   }
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/isa.h"
 #include "base/log.h"
+#include "kernels/attention/synthetic.h"
 #include "kernels/gemm/gemm.h"
 #include "models/registry.h"
 
@@ -94,6 +95,18 @@ ModelFiles open_model(const std::string& path, const LlmConfig& config) {
   return config.random_weights ? open_random_model(path) : open_model(path);
 }
 
+namespace {
+
+std::optional<AttentionRule> attention_rule(const std::string& method) {
+  if (method == "auto") return std::nullopt;
+  if (method == "slim") return AttentionRule{AttentionRule::kNever};
+  if (method == "flash") return AttentionRule{0};
+  throw_error(ErrorCode::kInvalidArgument, "attention '{}' is unknown; known: auto, {}", method,
+              fmt::join(kAttentionMethods, ", "));
+}
+
+}  // namespace
+
 ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& config) {
   check_argument(config.threads >= 0, "threads must be 0 (automatic) or more, not {}",
                  config.threads);
@@ -112,14 +125,14 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
                  config.max_sequences);
   ModelPlan plan;
   plan.info = read_model_info(files.config);
+  plan.attention_rule = attention_rule(config.attention);
   plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
-  plan.kv_dtype = parse_choice("kv_dtype", config.kv_dtype, kKvDtypes).value_or(DType::kF16);
-  plan.kv_layouts.assign(static_cast<size_t>(plan.info.num_layers),
-                         KvLayout{.dtype = plan.kv_dtype,
-                                  .block_size = kBlockSize,
-                                  .kv_heads = plan.info.num_kv_heads,
-                                  .head_dim = plan.info.head_dim,
-                                  .v_head_dim = plan.info.v_head_dim});
+  KvLayout layout = kv_type(config.kv_dtype);
+  layout.block_size = kBlockSize;
+  layout.kv_heads = plan.info.num_kv_heads;
+  layout.head_dim = plan.info.head_dim;
+  layout.v_head_dim = plan.info.v_head_dim;
+  plan.kv_layouts.assign(static_cast<size_t>(plan.info.num_layers), layout);
   plan.memory = plan_memory(
       {.available_bytes = topology.available_bytes,
        .weight_bytes = estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype),
@@ -130,6 +143,18 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
        .requested_context = config.max_context,
        .requested_kv_bytes = config.kv_cache_bytes});
   return plan;
+}
+
+KvLayout kv_type(const std::string& name) {
+  if (name == "int8-plain") return {.dtype = DType::kI8};
+  parse_choice("kv_dtype", name, kKvDtypes);
+  const DType dtype = parse_dtype(name).value_or(DType::kF16);
+  return {.dtype = dtype, .rotated = dtype == DType::kI8};
+}
+
+std::string ModelPlan::kv_dtype() const {
+  const KvLayout& layout = kv_layouts.front();
+  return layout.is_int8() && !layout.rotated ? "int8-plain" : dtype_name(layout.dtype);
 }
 
 ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
@@ -163,6 +188,10 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                    .on_weight = report};
   model_ = load_model(files.config, *files.checkpoint, load);
   if (total > 0) report(total - done);  // norms, biases and what the model has no use for
+  attention_rule_ = plan_.attention_rule
+                        ? *plan_.attention_rule
+                        : measure_attention_rule(plan_.kv_layouts.front(), plan_.info.num_heads,
+                                                 plan_.memory.max_context, *threads_);
   cache_ =
       std::make_unique<KvCache>(plan_.kv_layouts, static_cast<int32_t>(plan_.memory.num_blocks));
 }
@@ -171,7 +200,8 @@ ExecutionContext ModelRunner::context() {
   return {.threads = *threads_,
           .workspace = workspace_,
           .topology = topology_,
-          .communicator = *communicator_};
+          .communicator = *communicator_,
+          .attention_rule = attention_rule_};
 }
 
 Tensor ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {

@@ -14,6 +14,7 @@
 #include "distributed/communicator.h"
 #include "engine/memory_plan.h"
 #include "engine/synthetic_prefill.h"
+#include "kernels/attention/attention.h"
 #include "kvcache/kv_cache.h"
 #include "lanner/config.h"
 #include "models/model.h"
@@ -28,11 +29,20 @@ struct ModelPlan {
   MemoryPlan memory;
   std::vector<KvLayout> kv_layouts;  // [num_layers]
   std::optional<DType> weight_dtype;
-  DType kv_dtype = DType::kF16;
+
+  // From where on attention is by flash; nothing: measured when the weights are there.
+  std::optional<AttentionRule> attention_rule;
+
+  // One of kKvDtypes: the type of the KV cache as users write it.
+  std::string kv_dtype() const;
 };
 
 // The model that LLM::load means by a path: LlmConfig::random_weights decides what it names.
 ModelFiles open_model(const std::string& path, const LlmConfig& config);
+
+// Type and scheme of a KV cache by the name that users write; the sizes are the model's. Throws
+// Error(kInvalidArgument) naming the known ones.
+KvLayout kv_type(const std::string& name);
 
 // Throws Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
 ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology);
@@ -73,6 +83,7 @@ class ModelRunner {
   const Model& model() const { return *model_; }
   const Topology& topology() const { return topology_; }
   const ThreadPlan& thread_plan() const { return thread_plan_; }
+  const AttentionRule& attention_rule() const { return attention_rule_; }
   ThreadPool& threads() { return *threads_; }
   int num_threads() const { return threads_->size(); }
 
@@ -88,6 +99,7 @@ class ModelRunner {
   ThreadPlan thread_plan_;
   std::unique_ptr<ThreadPool> threads_;
   std::unique_ptr<Communicator> communicator_;
+  AttentionRule attention_rule_;
   Workspace workspace_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;

@@ -51,6 +51,15 @@ Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
   return Json{{"version", version()}, {"machine", std::move(machine)}};
 }
 
+namespace {
+
+std::string attention_name(const ModelPlan& plan) {
+  if (!plan.attention_rule) return "auto";
+  return plan.attention_rule->flash_from == AttentionRule::kNever ? "slim" : "flash";
+}
+
+}  // namespace
+
 Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
   const auto dtype = plan.weight_dtype ? dtype_name(*plan.weight_dtype) : "as in the file";
   return Json{{"path", files.path},
@@ -65,7 +74,8 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
               {"num_kv_heads", plan.info.num_kv_heads},
               {"head_dim", plan.info.head_dim},
               {"dtype", dtype},
-              {"kv_dtype", dtype_name(plan.kv_dtype)},
+              {"kv_dtype", plan.kv_dtype()},
+              {"attention", attention_name(plan)},
               {"model_max_context", plan.info.max_position},
               {"memory_plan",
                {{"available_bytes", bytes_or_null(plan.memory.available_bytes)},
@@ -76,13 +86,17 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
                 {"max_context", plan.memory.max_context}}}};
 }
 
-Json describe_weights(const Model& model) {
+Json describe_loaded(const ModelRunner& runner) {
+  const Model& model = runner.model();
+  const int64_t flash_from = runner.attention_rule().flash_from;
   const WeightTally& weights = model.weights();
   return Json{{"weight_bytes", weights.bytes},
               {"parameters", weights.parameters},
               {"output_parameters", model.output_parameters()},
               {"kernels", weights.kernels},
-              {"arithmetic", arithmetic_of(weights.kernels)}};
+              {"arithmetic", arithmetic_of(weights.kernels)},
+              {"flash_from_tokens",
+               flash_from == AttentionRule::kNever ? Json(nullptr) : Json(flash_from)}};
 }
 
 std::string machine_report(const LlmConfig& config) {

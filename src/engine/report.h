@@ -12,8 +12,8 @@ Json isa_names(Isa isa);
 
 // The parts of the reports that LLM::report, machine_report and model_report give.
 Json describe_machine(const Topology& topology, const ThreadPlan& threads);
-// What loading made of the weights: bytes, parameters, kernels.
-Json describe_weights(const Model& model);
+// What loading made of the model: bytes, parameters, kernels, choices.
+Json describe_loaded(const ModelRunner& runner);
 Json describe_model(const ModelFiles& files, const ModelPlan& plan);
 
 }  // namespace lanner

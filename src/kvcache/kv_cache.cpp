@@ -26,6 +26,9 @@ void check_layout(const KvLayout& layout) {
                  "[kvcache] head_dim is {}, expected a positive even number", layout.head_dim);
   check_argument(layout.v_head_dim > 0 && layout.v_head_dim <= kMaxSize,
                  "[kvcache] v_head_dim is {}", layout.v_head_dim);
+  check_argument(!layout.is_int8() || layout.head_dim <= KvLayout::kMaxInt8HeadDim,
+                 "[kvcache] int8 takes heads of up to {}, not of {}", KvLayout::kMaxInt8HeadDim,
+                 layout.head_dim);
   check_argument(!is_block_dtype(layout.dtype), "[kvcache] cannot hold {}", layout.dtype);
 }
 

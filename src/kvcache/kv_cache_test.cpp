@@ -31,6 +31,20 @@ TEST(KvCachePlan, AddsUpTheLayers) {
   EXPECT_EQ(plan.blocks_for_tokens(33), 2);
 }
 
+// Data and scales: what an int8 cache saves of fp16's memory.
+TEST(KvCachePlan, Int8HalvesTheMemory) {
+  for (const auto& [head_dim, share] : {std::pair{64, 0.57}, {128, 0.53}}) {
+    KvLayout layout = kLayout;
+    layout.head_dim = layout.v_head_dim = head_dim;
+    const auto fp16 = static_cast<double>(plan_kv_cache(std::vector(30, layout)).bytes_per_block);
+    layout.dtype = DType::kI8;
+    layout.rotated = true;
+    const auto int8 = static_cast<double>(plan_kv_cache(std::vector(30, layout)).bytes_per_block);
+    EXPECT_LE(int8, share * fp16) << head_dim;
+    EXPECT_GE(int8, 0.5 * fp16);
+  }
+}
+
 TEST(KvCachePlan, NeverHasMoreBlocksThanIds) {
   const KvCachePlan plan{.block_size = 16, .bytes_per_block = 64};
   EXPECT_EQ(plan.blocks_for_bytes(std::numeric_limits<int64_t>::max()),
@@ -52,6 +66,11 @@ TEST(KvCachePlan, RefusesSizesThatMakeNoSense) {
       {"head_dim", [](KvLayout& l) { l.head_dim = -2; }},
       {"v_head_dim", [](KvLayout& l) { l.v_head_dim = 0; }},
       {"q4_0", [](KvLayout& l) { l.dtype = DType::kQ4_0; }},
+      {"1024",
+       [](KvLayout& l) {
+         l.dtype = DType::kI8;
+         l.head_dim = 1026;
+       }},
       {"overflows",
        [](KvLayout& l) {
          l.block_size = l.kv_heads = l.head_dim = l.v_head_dim = 1 << 20;

@@ -112,7 +112,8 @@ void Attention::forward(const Tensor& x, const ForwardBatch& batch, const KvCach
       .scale = config_.scale,
       .soft_cap = config_.soft_cap,
       .sliding_window = config_.sliding_window,
-      .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data()};
+      .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data(),
+      .rule = context.attention_rule};
   const Tensor attended = context.workspace.tensor(DType::kF32, Shape{tokens, q_width});
   attention(q, sequences, cache, params, attended, context.workspace, context.threads);
   if (accumulate) {

@@ -9,6 +9,7 @@
 #include "base/topology.h"
 #include "base/workspace.h"
 #include "distributed/communicator.h"
+#include "kernels/attention/attention.h"
 
 namespace lanner {
 
@@ -19,6 +20,7 @@ struct ExecutionContext {
   Workspace& workspace;
   const Topology& topology;
   Communicator& communicator;
+  AttentionRule attention_rule = {};
 };
 
 // What layers need while they are built.

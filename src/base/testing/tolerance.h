@@ -23,6 +23,8 @@ inline constexpr Tolerance kElementwise{1e-6, 1e-6};
 inline constexpr Tolerance kTranscendental{2e-6, 5e-6};
 // A sum in another order, fp32 accumulators, inputs of size about 1.
 inline constexpr Tolerance kReduction{2e-5, 2e-5};
+// Attention over an int8 cache: weights of V in 16 bits.
+inline constexpr Tolerance kFixed16{5e-4, 5e-5};
 // Products with bf16 operands and fp32 accumulators.
 inline constexpr Tolerance kBf16{2e-2, 2e-2};
 }  // namespace tolerance

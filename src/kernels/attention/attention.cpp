@@ -14,6 +14,7 @@ namespace lanner {
 namespace {
 
 constexpr int kPanelTokens = KvLayout::kPanelTokens;
+constexpr int kMaxTileRows = 16;  // of any kernel
 // Items per thread that even out their unequal cost.
 constexpr int64_t kItemsPerThread = 4;
 // Multiply-adds below which a second thread costs more than it saves.
@@ -21,9 +22,8 @@ constexpr double kMinParallelWork = 1 << 17;
 
 // Softmax numerators times V, not yet divided by their sum, of some rows over some tokens.
 struct Partial {
-  float* sums;   // [rows][stride]
-  float* max;    // [rows]
-  float* total;  // [rows]
+  float* sums;               // [rows][stride]
+  AttentionRowResult* rows;  // [rows]
 };
 
 // One piece of work: a block of rows over one KV head; one chunk of its tokens if `chunk` >= 0.
@@ -38,8 +38,8 @@ struct Item {
 
 // A thread's memory.
 struct Scratch {
-  float* queries;  // [tile][head_dim][rows of the tile]
-  float* scores;   // [tile][panel][rows of the tile][16]
+  std::byte* queries;  // [tile] as the kernel packs them
+  float* scores;       // [tile][panel][rows of the tile][16]
   Partial running;
   Partial chunk;
   const std::byte** k_panels;
@@ -67,12 +67,13 @@ class AttentionRun {
     const KvLayout& layout = cache.layout;
     // The panels of one step stay in L1 while all tiles of the block use them.
     const int64_t half_l1 = cache_sizes().l1d / 2;
-    const auto step = [&](int head_dim) {
-      const int64_t panels = half_l1 / (int64_t{kPanelTokens} * head_dim * layout.element_bytes());
+    const auto step = [&](int64_t panel_bytes) {
+      const int64_t panels =
+          std::min<int64_t>(half_l1 / panel_bytes, kMaxValueTokens / kPanelTokens);
       return static_cast<int>(panels >= 4 ? panels / 4 * 4 : 2);
     };
-    k_step_ = step(layout.head_dim);
-    v_step_ = step(layout.v_head_dim);
+    k_step_ = step(layout.k_panel_bytes());
+    v_step_ = step(layout.v_panel_bytes());
   }
 
   void run(Workspace& workspace, ThreadPool& threads);
@@ -81,7 +82,7 @@ class AttentionRun {
   AttentionPlan plan(const AttentionSequence& sequence, int64_t max_block_rows) const {
     return plan_attention({sequence.past_length, sequence.query_length, group_,
                            params_.sliding_window, sequence.prefix_length, kernel_.max_rows,
-                           max_block_rows, cache_sizes().l2});
+                           max_block_rows, cache_sizes().l2, params_.rule.flash_from});
   }
 
   int position(const AttentionSequence& sequence, int row) const {
@@ -108,12 +109,22 @@ class AttentionRun {
     return static_cast<int>(ceil_div(item.row_end - item.row_begin, kernel_.max_rows));
   }
 
-  int64_t partial_floats(int64_t rows) const { return round_up(rows * (stride_ + 2), 16); }
+  int64_t partial_floats(int64_t rows) const {
+    constexpr int64_t kResultFloats = sizeof(AttentionRowResult) / sizeof(float);
+    return round_up(rows * (stride_ + kResultFloats), 16);
+  }
   Partial partial_at(float* memory, int64_t rows) const {
-    return {memory, memory + rows * stride_, memory + rows * (stride_ + 1)};
+    return {memory, reinterpret_cast<AttentionRowResult*>(memory + rows * stride_)};
   }
 
-  void pack_queries(const Item& item, float* queries) const;
+  // Panel p of a sequence, or its last one.
+  struct Panel {
+    const std::byte* k;
+    const std::byte* v;
+  };
+  Panel panel(const Item& item, int p) const;
+
+  void pack_queries(const Item& item, std::byte* queries) const;
   void attend_chunk(const Item& item, int panel_begin, int panel_end, const Scratch& scratch,
                     const Partial& out) const;
   void attend(const Item& item, const AttentionPlan& plan, const Scratch& scratch) const;
@@ -132,22 +143,34 @@ class AttentionRun {
   int v_step_ = 0;
 };
 
-// Scaled, and in the order in which the kernel reads: [tile][head_dim][rows].
-void AttentionRun::pack_queries(const Item& item, float* queries) const {
+// Tile after tile.
+void AttentionRun::pack_queries(const Item& item, std::byte* queries) const {
   const AttentionSequence& sequence = sequences_[static_cast<size_t>(item.sequence)];
   const int head_dim = cache_.layout.head_dim;
   for (int i = 0; i < num_tiles(item); ++i) {
     const RowRange rows = tile(item, i);
-    const int64_t count = rows.size();
+    const float* q[kMaxTileRows];
     for (int row = rows.begin; row < rows.end; ++row) {
       const int head = item.kv_head * group_ + row % group_;
-      const float* from =
+      q[row - rows.begin] =
           q_.row<float>(sequence.query_begin + row / group_) + int64_t{head} * head_dim;
-      float* to = queries + (row - rows.begin);
-      for (int d = 0; d < head_dim; ++d) to[d * count] = from[d] * params_.scale;
     }
-    queries += count * head_dim;
+    kernel_.pack(q, rows.size(), head_dim, params_.scale, cache_.layout.rotated, queries);
+    queries += attention_query_bytes(rows.size(), head_dim);
   }
+}
+
+AttentionRun::Panel AttentionRun::panel(const Item& item, int p) const {
+  const AttentionSequence& sequence = sequences_[static_cast<size_t>(item.sequence)];
+  const KvLayout& layout = cache_.layout;
+  const int panels_per_block = layout.block_size / kPanelTokens;
+  const int last = (sequence.past_length + sequence.query_length - 1) / kPanelTokens;
+  p = std::min(p, last);
+  const int32_t block = sequence.block_table[static_cast<size_t>(p / panels_per_block)];
+  const std::byte* data = cache_.data + block * layout.block_bytes();
+  const int in_block = p % panels_per_block;
+  return {data + layout.k_offset(item.kv_head) + in_block * layout.k_panel_bytes(),
+          data + layout.v_offset(item.kv_head) + in_block * layout.v_panel_bytes()};
 }
 
 // Panels [panel_begin, panel_end) of the sequence for every row of the item.
@@ -155,17 +178,15 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
                                 const Scratch& scratch, const Partial& out) const {
   const AttentionSequence& sequence = sequences_[static_cast<size_t>(item.sequence)];
   const KvLayout& layout = cache_.layout;
-  const int panels_per_block = layout.block_size / kPanelTokens;
-  const int64_t k_panel_bytes = int64_t{kPanelTokens} * layout.head_dim * layout.element_bytes();
-  const int64_t v_panel_bytes = int64_t{kPanelTokens} * layout.v_head_dim * layout.element_bytes();
   for (int p = panel_begin; p < panel_end; ++p) {
-    const int32_t block = sequence.block_table[static_cast<size_t>(p / panels_per_block)];
-    const std::byte* data = cache_.data + block * layout.block_bytes();
-    const int in_block = p % panels_per_block;
-    scratch.k_panels[p - panel_begin] =
-        data + layout.k_offset(item.kv_head) + in_block * k_panel_bytes;
-    scratch.v_panels[p - panel_begin] =
-        data + layout.v_offset(item.kv_head) + in_block * v_panel_bytes;
+    const Panel at = panel(item, p);
+    scratch.k_panels[p - panel_begin] = at.k;
+    scratch.v_panels[p - panel_begin] = at.v;
+  }
+  // What is read after the K of this chunk is its V, and then the K of the next.
+  for (int i = 0; i < kAttentionAhead; ++i) {
+    scratch.k_panels[panel_end - panel_begin + i] = panel(item, panel_begin + i).v;
+    scratch.v_panels[panel_end - panel_begin + i] = panel(item, panel_end + i).k;
   }
 
   // What a tile sees of the chunk: tokens, and the panels that hold them, counted from the chunk's
@@ -197,7 +218,8 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
       const int end = std::min(step + k_step_, seen.panel_end);
       if (begin >= end) continue;
       const int64_t count = seen.rows.size();
-      kernel_.scores(scratch.queries + int64_t{seen.rows.begin - item.row_begin} * layout.head_dim,
+      kernel_.scores(scratch.queries +
+                         attention_query_bytes(seen.rows.begin - item.row_begin, layout.head_dim),
                      seen.rows.size(), layout.head_dim, scratch.k_panels + begin, end - begin,
                      seen.scores + (begin - seen.panel_begin) * count * kPanelTokens);
     }
@@ -217,15 +239,18 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
         mask.slope = params_.alibi_slopes[item.kv_head * group_ + row % group_];
       }
       mask.distance = origin - position(sequence, row);
-      const int index = row - item.row_begin;
+      mask.v_panels = scratch.v_panels + seen.panel_begin;
+      mask.v_scale_offset = layout.v_scale_offset();
       kernel_.softmax(seen.scores + int64_t{row - seen.rows.begin} * kPanelTokens,
-                      int64_t{seen.rows.size()} * kPanelTokens, panels, mask, out.max + index,
-                      out.total + index);
+                      int64_t{seen.rows.size()} * kPanelTokens, panels, mask,
+                      out.rows + (row - item.row_begin));
     }
   }
 
   std::fill_n(out.sums, int64_t{item.row_end - item.row_begin} * stride_, 0.0f);
-  for (int step = 0; step < num_panels; step += v_step_) {
+  // Steps begin at multiples of their length, wherever the chunk does: a kernel that sums integers
+  // rounds once per step.
+  for (int step = -(panel_begin % v_step_); step < num_panels; step += v_step_) {
     for (int i = 0; i < tiles; ++i) {
       const Seen seen = seen_by(i);
       const int first = std::max(step * kPanelTokens, seen.first);
@@ -234,6 +259,7 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
       const int origin = seen.panel_begin * kPanelTokens;
       kernel_.values(seen.scores, seen.rows.size(), scratch.v_panels + seen.panel_begin,
                      first - origin, last - origin, layout.v_head_dim,
+                     out.rows + (seen.rows.begin - item.row_begin),
                      out.sums + int64_t{seen.rows.begin - item.row_begin} * stride_, stride_);
     }
   }
@@ -242,12 +268,14 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
 // Flash-decoding: both halves are brought to the larger maximum.
 void AttentionRun::merge(const Partial& into, const Partial& from, int rows) const {
   for (int r = 0; r < rows; ++r) {
-    if (from.total[r] == 0.0f) continue;  // the row sees nothing there
-    const float max = std::max(into.max[r], from.max[r]);
-    const float factor = std::exp(into.max[r] - max);
-    const float from_factor = std::exp(from.max[r] - max);
-    into.max[r] = max;
-    into.total[r] = into.total[r] * factor + from.total[r] * from_factor;
+    AttentionRowResult& a = into.rows[r];
+    const AttentionRowResult& b = from.rows[r];
+    if (b.sum == 0.0f) continue;  // the row sees nothing there
+    const float max = std::max(a.max, b.max);
+    const float factor = std::exp(a.max - max);
+    const float from_factor = std::exp(b.max - max);
+    a.max = max;
+    a.sum = a.sum * factor + b.sum * from_factor;
     kernel_.merge(into.sums + int64_t{r} * stride_, factor, from.sums + int64_t{r} * stride_,
                   from_factor, stride_);
   }
@@ -259,12 +287,13 @@ void AttentionRun::write(const Item& item, const Partial& result) const {
   for (int row = item.row_begin; row < item.row_end; ++row) {
     const int index = row - item.row_begin;
     const int head = item.kv_head * group_ + row % group_;
-    float factor = 1.0f / result.total[index];
+    const auto [row_max, sum, _] = result.rows[index];
+    float factor = 1.0f / sum;
     if (params_.sinks != nullptr) {
       const float sink = params_.sinks[head];
-      const float max = std::max(result.max[index], sink);
-      const float own = std::exp(result.max[index] - max);
-      factor = own / (result.total[index] * own + std::exp(sink - max));
+      const float max = std::max(row_max, sink);
+      const float own = std::exp(row_max - max);
+      factor = own / (sum * own + std::exp(sink - max));
     }
     const float* from = result.sums + int64_t{index} * stride_;
     float* to = y_.row<float>(sequence.query_begin + row / group_) + int64_t{head} * v_head_dim;
@@ -279,7 +308,10 @@ void AttentionRun::attend(const Item& item, const AttentionPlan& plan,
   pack_queries(item, scratch.queries);
   const int begin = first_token(sequence, item.row_begin) / kPanelTokens;
   const int end = static_cast<int>(ceil_div(last_token(sequence, item.row_end - 1), kPanelTokens));
-  const auto chunk_end = [&](int from) { return std::min(from + plan.chunk_panels, end); };
+  const auto chunk_end = [&](int from) {
+    const int past = plan.is_flash ? from % plan.chunk_panels : 0;
+    return std::min(from - past + plan.chunk_panels, end);
+  };
   if (item.chunk >= 0) {
     const int from = std::min(begin + item.chunk * plan.chunk_panels, end);
     attend_chunk(item, from, chunk_end(from), scratch,
@@ -353,7 +385,7 @@ void AttentionRun::run(Workspace& workspace, ThreadPool& threads) {
       for (int block = plan.num_blocks - 1; block >= 0; --block) {
         const int begin = block * plan.block_rows;
         Item item{order[i], head, begin, std::min(begin + plan.block_rows, num_rows), -1, nullptr};
-        if (!split || plan.num_chunks == 1) {
+        if (!split || !plan.is_decode || plan.num_chunks == 1) {
           std::construct_at(&items[num_items++], item);
           continue;
         }
@@ -371,12 +403,12 @@ void AttentionRun::run(Workspace& workspace, ThreadPool& threads) {
   for (int t = 0; t < threads.size(); ++t) {
     Scratch& s = *std::construct_at(&scratch[t]);
     float *running, *chunk;
-    allocate(s.queries, rows * layout.head_dim);
+    allocate(s.queries, attention_query_bytes(static_cast<int>(rows), layout.head_dim));
     allocate(s.scores, score_floats);
     allocate(running, partial_floats(rows));
     allocate(chunk, partial_floats(rows));
-    allocate(s.k_panels, panels);
-    allocate(s.v_panels, panels);
+    allocate(s.k_panels, panels + kAttentionAhead);
+    allocate(s.v_panels, panels + kAttentionAhead);
     s.running = partial_at(running, rows);
     s.chunk = partial_at(chunk, rows);
   }
@@ -437,6 +469,9 @@ void check(const Tensor& q, const KvCacheView& cache, const AttentionParams& par
                      layout.v_head_dim > 0,
                  "[attention] blocks of {} tokens, {} KV heads of {} and {} do not fit the layout",
                  layout.block_size, layout.kv_heads, layout.head_dim, layout.v_head_dim);
+  check_argument(!layout.is_int8() || layout.head_dim <= KvLayout::kMaxInt8HeadDim,
+                 "[attention] an int8 cache takes heads of up to {}, not {}",
+                 KvLayout::kMaxInt8HeadDim, layout.head_dim);
   check_argument(params.num_heads > 0 && params.num_heads % layout.kv_heads == 0,
                  "[attention] {} heads are no multiple of {} KV heads", params.num_heads,
                  layout.kv_heads);
@@ -458,9 +493,10 @@ void check(const Tensor& q, const KvCacheView& cache, const AttentionParams& par
 
 std::span<const AttentionKernel* const> attention_kernels() {
   static constexpr const AttentionKernel* kKernels[] = {
-      &kAttentionAvx512[0], &kAttentionAvx512[1], &kAttentionAvx512[2],
-      &kAttentionAvx2[0],   &kAttentionAvx2[1],   &kAttentionAvx2[2],
-      &kAttentionScalar[0], &kAttentionScalar[1], &kAttentionScalar[2],
+      &kAttentionAvx512Vnni[0], &kAttentionAvxVnni[0], &kAttentionAvx512[0], &kAttentionAvx512[1],
+      &kAttentionAvx512[2],     &kAttentionAvx512[3],  &kAttentionAvx2[0],   &kAttentionAvx2[1],
+      &kAttentionAvx2[2],       &kAttentionAvx2[3],    &kAttentionScalar[0], &kAttentionScalar[1],
+      &kAttentionScalar[2],     &kAttentionScalar[3],
   };
   return kKernels;
 }

@@ -24,6 +24,13 @@ struct AttentionSequence {
   std::span<const int32_t> block_table;  // block of token t: block_table[t / block_size]
 };
 
+// SlimAttention computes whole rows of scores, flash attention pieces of them with a running
+// maximum: prefill of rows that see at least so many tokens goes by flash. All: 0. None: kNever.
+struct AttentionRule {
+  static constexpr int64_t kNever = INT64_MAX;
+  int64_t flash_from = kNever;
+};
+
 // In this order: score = scale * (q . k); score = soft_cap * tanh(score / soft_cap);
 // score += slope * (key position - query position); mask; softmax, with the sink as one more column
 // that has no value. All in fp32. What differs from it is brought to it: a bias that the model
@@ -36,6 +43,7 @@ struct AttentionParams {
   int sliding_window = 0;               // > 0: a query sees itself and the window - 1 tokens before
   const float* alibi_slopes = nullptr;  // [num_heads]; may be null
   const float* sinks = nullptr;         // [num_heads] logits that join the softmax; may be null
+  AttentionRule rule = {};
 };
 
 // Causal (or prefix-LM) attention over a block table, grouped-query: query head h reads KV head
@@ -44,10 +52,12 @@ struct AttentionParams {
 //   q  [num_tokens, num_heads * head_dim]    fp32, any row stride
 //   y  [num_tokens, num_heads * v_head_dim]  fp32, any row stride; must not overlap q
 //
-// Prefill is SlimAttention, decode is split over the KV (plan.h says how work is cut). Scores,
-// softmax and accumulators are fp32. A sequence's result has the same bits for any number of
-// threads and whichever sequences are beside it. Rows of y that belong to no sequence are left
-// alone. Throws Error(kInvalidArgument) when shapes do not match or a block table is too short.
+// Prefill is SlimAttention or flash attention, decode is split over the KV (plan.h says how work is
+// cut). Scores, softmax and accumulators are fp32. With an int8 cache q is rotated as K was, and
+// quantised per row where the CPU multiplies bytes; all heads, and the prefill that wrote them, see
+// the quantised K and V. A sequence's result has the same bits for any number of threads and
+// whichever sequences are beside it. Rows of y that belong to no sequence are left alone. Throws
+// Error(kInvalidArgument) when shapes do not match or a block table is too short.
 void attention(const Tensor& q, std::span<const AttentionSequence> sequences,
                const KvCacheView& cache, const AttentionParams& params, const Tensor& y,
                Workspace& workspace, ThreadPool& threads);

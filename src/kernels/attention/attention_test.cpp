@@ -11,20 +11,25 @@
 namespace lanner {
 namespace {
 
-constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBf16};
+constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBf16, DType::kI8};
+
+Tolerance tolerance_of(DType dtype) {
+  return select_attention(dtype).weights == AttentionWeights::kFixed16 ? tolerance::kFixed16
+                                                                       : tolerance::kReduction;
+}
 
 void expect_equals_reference(const AttentionCase& c, uint32_t seed, int max_threads = 4) {
   AttentionWorld world(c, seed);
   const std::vector<float> expected = world.reference();
   for (int num_threads = 1; num_threads <= max_threads; ++num_threads) {
     ThreadPool threads(num_threads);
-    ASSERT_THAT(world.run(threads), is_close_to(expected, tolerance::kReduction))
+    ASSERT_THAT(world.run(threads), is_close_to(expected, tolerance_of(c.dtype)))
         << "seed " << seed << ", " << num_threads << " threads, heads " << c.num_heads << "/"
         << c.kv_heads << ", head_dim " << c.head_dim << "/" << c.v_head_dim << ", "
         << dtype_name(c.dtype) << ", window " << c.sliding_window << ", soft cap " << c.soft_cap
         << ", alibi " << c.alibi << ", sinks " << c.sinks << ", first sequence "
         << c.sequences[0].past << " + " << c.sequences[0].queries << ", prefix "
-        << c.sequences[0].prefix;
+        << c.sequences[0].prefix << ", rotated " << c.rotated << ", flash from " << c.flash_from;
   }
 }
 
@@ -33,14 +38,16 @@ TEST(Attention, EqualsTheDefinitionOnRandomShapes) {
   const auto pick = [&](std::initializer_list<int> values) {
     return values.begin()[generator() % values.size()];
   };
-  for (uint32_t i = 0; i < 120; ++i) {
+  for (uint32_t i = 0; i < 200; ++i) {
     AttentionCase c;
     c.kv_heads = pick({1, 1, 2, 3, 4});
     c.num_heads = c.kv_heads * pick({1, 1, 2, 3, 4, 7, 8});
     c.head_dim = pick({2, 6, 16, 18, 32, 64, 80, 96, 112, 192, 256});
     c.v_head_dim = pick({0, 1, 5, 16, 24, 33, 64});
     if (c.v_head_dim == 0) c.v_head_dim = c.head_dim;
-    c.dtype = kDTypes[generator() % 3];
+    c.dtype = kDTypes[generator() % 4];
+    c.rotated = c.dtype == DType::kI8 && pick({0, 1}) != 0;
+    c.flash_from = pick({0, 1}) != 0 ? 0 : AttentionRule::kNever;
     c.block_size = pick({16, 32, 64});
     c.soft_cap = pick({0, 0, 1}) ? 2.5f : 0.0f;
     c.sliding_window = pick({0, 0, 1, 7, 16, 40});
@@ -139,10 +146,31 @@ TEST(Attention, LongDecodeIsSharedByTheThreads) {
   }
 }
 
+// Flash attention: pieces of rows, with windows and prefixes that end in any of them.
 TEST(Attention, LongPrefill) {
-  for (int num_heads : {2, 8}) {
-    expect_equals_reference({.num_heads = num_heads, .sequences = {{0, 401}, {333, 150}}}, 5);
+  for (DType dtype : kDTypes) {
+    for (int64_t flash_from : {int64_t{0}, AttentionRule::kNever}) {
+      for (int window : {0, 700}) {
+        expect_equals_reference({.num_heads = 4,
+                                 .dtype = dtype,
+                                 .sliding_window = window,
+                                 .sinks = true,
+                                 .flash_from = flash_from,
+                                 .sequences = {{0, 301}, {1333, 50}, {1000, 40, 600}}},
+                                5, 3);
+      }
+    }
   }
+}
+
+// The rule goes by what a block of rows sees.
+TEST(Attention, TheRuleDoesNotChangeTheResult) {
+  const AttentionCase slim{.num_heads = 8, .sequences = {{0, 900}}};
+  AttentionCase flash = slim;
+  flash.flash_from = 512;
+  AttentionWorld a(slim, 3), b(flash, 3);
+  ThreadPool threads(2);
+  EXPECT_THAT(a.run(threads), is_close_to(b.run(threads), tolerance::kReduction));
 }
 
 TEST(Attention, DoesNotOverflowOnLargeScores) {
@@ -196,13 +224,24 @@ TEST(Attention, TokenByTokenDecodeEqualsPrefill) {
 }
 
 TEST(Attention, HasTheSameBitsForAnyNumberOfThreads) {
-  AttentionWorld world({.num_heads = 6, .sequences = {{1200, 1}, {0, 90}, {530, 2}, {40, 33}}}, 9);
-  ThreadPool one(1);
-  const std::vector<float> expected = world.run(one);
-  ASSERT_FALSE(expected.empty());
-  for (int num_threads = 2; num_threads <= 4; ++num_threads) {
-    ThreadPool threads(num_threads);
-    for (int repeat = 0; repeat < 3; ++repeat) EXPECT_EQ(world.run(threads), expected);
+  for (DType dtype : kDTypes) {
+    for (int64_t flash_from : {int64_t{0}, AttentionRule::kNever}) {
+      AttentionWorld world({.num_heads = 6,
+                            .dtype = dtype,
+                            .sliding_window = 500,
+                            .flash_from = flash_from,
+                            .sequences = {{1200, 1}, {0, 90}, {530, 2}, {40, 33}, {900, 200}}},
+                           9);
+      ThreadPool one(1);
+      const std::vector<float> expected = world.run(one);
+      ASSERT_FALSE(expected.empty());
+      for (int num_threads = 2; num_threads <= 4; ++num_threads) {
+        ThreadPool threads(num_threads);
+        for (int repeat = 0; repeat < 3; ++repeat) {
+          EXPECT_EQ(world.run(threads), expected) << dtype_name(dtype) << " " << num_threads;
+        }
+      }
+    }
   }
 }
 

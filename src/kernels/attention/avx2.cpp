@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/kv_layout.h"
 #include "kernels/attention/kernels.h"
+#include "kernels/attention/pack.h"
+#include "kernels/attention/softmax_avx2.h"
+#include "kernels/hadamard_avx2.h"
 #include "kernels/vector_math_avx2.h"
 
 namespace lanner {
@@ -21,31 +24,44 @@ __m128i load_half(const std::byte* p, int left) {
   return load_half(elements);
 }
 
+// Rows up to which a tile fetches ahead: more of them come from prefill, whose K and V are in the
+// cache already.
+constexpr int kFetchRows = 4;
+
+void fetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+
 // How each KV type is read: elements d and d + 1 of eight of a panel's sixteen tokens (`half` 0 or
 // 1), and up to eight elements of a V row.
-struct F32 {
+struct Float {
+  static constexpr auto kWeights = AttentionWeights::kNumerators;
+  static __m256 finish(const std::byte*, int, int, __m256 sum) { return sum; }
+};
+
+struct F32 : Float {
   static constexpr int kBytes = 4;
   static void keys(const std::byte* panel, int d, int half, __m256& k0, __m256& k1) {
     const auto* k = reinterpret_cast<const float*>(panel) + d * kPanelTokens + half * 8;
     k0 = _mm256_loadu_ps(k);
     k1 = _mm256_loadu_ps(k + kPanelTokens);
   }
-  static __m256 value(const std::byte* v, int left) {
+  static __m256 value(const std::byte* v, int, int left) {
     return load_avx2(reinterpret_cast<const float*>(v), left);
   }
 };
 
-struct F16 {
+struct F16 : Float {
   static constexpr int kBytes = 2;
   static void keys(const std::byte* panel, int d, int half, __m256& k0, __m256& k1) {
     const auto* k = reinterpret_cast<const uint16_t*>(panel) + d * kPanelTokens + half * 8;
     k0 = _mm256_cvtph_ps(load_half(k));
     k1 = _mm256_cvtph_ps(load_half(k + kPanelTokens));
   }
-  static __m256 value(const std::byte* v, int left) { return _mm256_cvtph_ps(load_half(v, left)); }
+  static __m256 value(const std::byte* v, int, int left) {
+    return _mm256_cvtph_ps(load_half(v, left));
+  }
 };
 
-struct Bf16 {
+struct Bf16 : Float {
   static constexpr int kBytes = 2;
   static void keys(const std::byte* panel, int d, int half, __m256& k0, __m256& k1) {
     const auto* k = reinterpret_cast<const uint16_t*>(panel) + d * kPanelTokens + half * 16;
@@ -53,10 +69,48 @@ struct Bf16 {
     k0 = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
     k1 = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(-65536)));
   }
-  static __m256 value(const std::byte* v, int left) {
+  static __m256 value(const std::byte* v, int, int left) {
     return bf16_to_fp32_avx2(load_half(v, left));
   }
 };
+
+// Widened: for CPUs without byte dot products.
+struct I8 {
+  static constexpr auto kWeights = AttentionWeights::kScaled;
+  static constexpr int kBytes = 1;
+  static __m256 key(__m256i quads, int shift) {
+    const __m256i byte =
+        _mm256_and_si256(_mm256_srl_epi32(quads, _mm_cvtsi32_si128(shift)), _mm256_set1_epi32(255));
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(byte, _mm256_set1_epi32(128)));
+  }
+  static void keys(const std::byte* panel, int d, int half, __m256& k0, __m256& k1) {
+    const __m256i quads = _mm256_loadu_si256(
+        reinterpret_cast<const __m256i*>(panel + d / 4 * kPanelTokens * 4 + half * 32));
+    k0 = key(quads, d % 4 * 8);
+    k1 = key(quads, d % 4 * 8 + 8);
+  }
+  static __m256 finish(const std::byte* panel, int head_dim, int half, __m256 sum) {
+    const auto* scales =
+        reinterpret_cast<const float*>(panel + (head_dim + 3) / 4 * 4 * kPanelTokens);
+    return _mm256_mul_ps(sum, _mm256_loadu_ps(scales + half * 8));
+  }
+  static __m256 value(const std::byte* v, int lane, int left) {
+    const auto* words = reinterpret_cast<const int*>(v);
+    const __m256i quads = left >= 8 ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(v))
+                                    : _mm256_maskload_epi32(words, tail_mask_avx2(left));
+    const __m256i top = _mm256_sll_epi32(quads, _mm_cvtsi32_si128(24 - lane % 4 * 8));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(top, 24));
+  }
+};
+
+// Bytes from one of V's vectors to the next, and where a token's vectors begin in its panel.
+template <typename Kv>
+constexpr int kVectorBytes = Kv::kBytes == 1 ? 32 : 8 * Kv::kBytes;
+template <typename Kv>
+int64_t value_offset(int lane, int v_head_dim, int column) {
+  if (Kv::kBytes == 1) return (int64_t{lane / 4} * v_head_dim + column) * 4;
+  return (int64_t{lane} * v_head_dim + column) * Kv::kBytes;
+}
 
 // Panels as 2 * Panels vectors of eight tokens.
 template <typename Kv, int Rows, int Panels>
@@ -71,6 +125,16 @@ void scores_of_panels(const float* queries, int head_dim, const std::byte* const
   }
   for (int d = 0; d < head_dim; d += 2) {
     const float* q = queries + d * Rows;
+    if constexpr (Rows <= kFetchRows) {
+      constexpr int kStep = 2 * Kv::kBytes * kPanelTokens;
+#pragma GCC unroll 16
+      for (int p = 0; p < Panels; ++p) {
+#pragma GCC unroll 16
+        for (int at = 0; at < kStep; at += 64) {
+          fetch(k_panels[p + kAttentionAhead] + d * Kv::kBytes * kPanelTokens + at);
+        }
+      }
+    }
     __m256 k0[kVectors], k1[kVectors];
 #pragma GCC unroll 16
     for (int i = 0; i < kVectors; ++i) Kv::keys(k_panels[i / 2], d, i % 2, k0[i], k1[i]);
@@ -91,7 +155,8 @@ void scores_of_panels(const float* queries, int head_dim, const std::byte* const
   for (int i = 0; i < kVectors; ++i) {
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) {
-      _mm256_storeu_ps(tile + (i / 2 * Rows + r) * kPanelTokens + i % 2 * 8, sum[i][r]);
+      _mm256_storeu_ps(tile + (i / 2 * Rows + r) * kPanelTokens + i % 2 * 8,
+                       Kv::finish(k_panels[i / 2], head_dim, i % 2, sum[i][r]));
     }
   }
 }
@@ -112,72 +177,13 @@ void scores_of_rows(const float* queries, int head_dim, const std::byte* const* 
 }
 
 template <typename Kv>
-void scores(const float* queries, int rows, int head_dim, const std::byte* const* k_panels,
+void scores(const std::byte* queries, int rows, int head_dim, const std::byte* const* k_panels,
             int num_panels, float* tile) {
   using Fn = void (*)(const float*, int, const std::byte* const*, int, float*);
   static constexpr Fn kByRows[kMaxRows] = {scores_of_rows<Kv, 1>, scores_of_rows<Kv, 2>,
                                            scores_of_rows<Kv, 3>, scores_of_rows<Kv, 4>,
                                            scores_of_rows<Kv, 5>, scores_of_rows<Kv, 6>};
-  kByRows[rows - 1](queries, head_dim, k_panels, num_panels, tile);
-}
-
-// All ones in the eight lanes from `column` on that the row may see.
-__m256 seen_lanes(const AttentionRow& row, int column) {
-  const __m256i columns =
-      _mm256_add_epi32(_mm256_set1_epi32(column), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-  const __m256i before = _mm256_cmpgt_epi32(_mm256_set1_epi32(row.begin), columns);
-  const __m256i inside = _mm256_cmpgt_epi32(_mm256_set1_epi32(row.end), columns);
-  return _mm256_castsi256_ps(_mm256_andnot_si256(before, inside));
-}
-
-void clear_panel(float* at) {
-  _mm256_storeu_ps(at, _mm256_setzero_ps());
-  _mm256_storeu_ps(at + 8, _mm256_setzero_ps());
-}
-
-void softmax(float* scores, int64_t panel_stride, int num_panels, const AttentionRow& row,
-             float* max, float* sum) {
-  const bool empty = row.begin >= row.end;
-  const int first = empty ? num_panels : row.begin / kPanelTokens;
-  const int last = empty ? num_panels : (row.end + kPanelTokens - 1) / kPanelTokens;
-  for (int p = 0; p < first; ++p) clear_panel(scores + p * panel_stride);
-  for (int p = last; p < num_panels; ++p) clear_panel(scores + p * panel_stride);
-
-  const __m256 minus_infinity = _mm256_set1_ps(-__builtin_inff());
-  const __m256 cap = _mm256_set1_ps(row.soft_cap);
-  const __m256 inverse_cap = _mm256_set1_ps(row.soft_cap > 0 ? 1.0f / row.soft_cap : 0.0f);
-  const __m256 slope = _mm256_set1_ps(row.slope);
-  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  __m256 largest = minus_infinity;
-  for (int p = first; p < last; ++p) {
-    for (int half = 0; half < 2; ++half) {
-      float* at = scores + p * panel_stride + half * 8;
-      const int column = p * kPanelTokens + half * 8;
-      __m256 s = _mm256_loadu_ps(at);
-      if (row.soft_cap > 0) s = _mm256_mul_ps(cap, tanh_avx2(_mm256_mul_ps(s, inverse_cap)));
-      if (row.slope != 0) {
-        const __m256i distance = _mm256_add_epi32(lanes, _mm256_set1_epi32(row.distance + column));
-        s = _mm256_add_ps(s, _mm256_mul_ps(slope, _mm256_cvtepi32_ps(distance)));
-      }
-      if (row.soft_cap > 0 || row.slope != 0) _mm256_storeu_ps(at, s);
-      largest =
-          _mm256_max_ps(largest, _mm256_blendv_ps(minus_infinity, s, seen_lanes(row, column)));
-    }
-  }
-  *max = reduce_max_avx2(largest);
-
-  const __m256 maximum = _mm256_set1_ps(*max);
-  __m256 total = _mm256_setzero_ps();
-  for (int p = first; p < last; ++p) {
-    for (int half = 0; half < 2; ++half) {
-      float* at = scores + p * panel_stride + half * 8;
-      const __m256 e = _mm256_and_ps(seen_lanes(row, p * kPanelTokens + half * 8),
-                                     exp_avx2(_mm256_sub_ps(_mm256_loadu_ps(at), maximum)));
-      _mm256_storeu_ps(at, e);
-      total = _mm256_add_ps(total, e);
-    }
-  }
-  *sum = reduce_add_avx2(total);
+  kByRows[rows - 1](reinterpret_cast<const float*>(queries), head_dim, k_panels, num_panels, tile);
 }
 
 // Vectors [column / 8, + Vectors) of V.
@@ -190,23 +196,30 @@ void values_of_columns(const float* tile, const std::byte* const* v_panels, int 
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) sum[j][r] = _mm256_loadu_ps(sums + r * stride + column + j * 8);
   }
-  const int64_t row_bytes = int64_t{v_head_dim} * Kv::kBytes;
   for (int t = first; t < last;) {
     const int panel = t / kPanelTokens;
-    const int lane = t % kPanelTokens;
     const int panel_end = (panel + 1) * kPanelTokens < last ? (panel + 1) * kPanelTokens : last;
-    const std::byte* v = v_panels[panel] + lane * row_bytes + int64_t{column} * Kv::kBytes;
-    const float* weight = tile + int64_t{panel} * Rows * kPanelTokens + lane;
-    for (; t < panel_end; ++t, v += row_bytes, ++weight) {
+    const float* weight = tile + int64_t{panel} * Rows * kPanelTokens;
+    for (; t < panel_end; ++t) {
+      const int lane = t % kPanelTokens;
+      const int64_t offset = value_offset<Kv>(lane, v_head_dim, column);
+      const std::byte* v = v_panels[panel] + offset;
+      if constexpr (Rows <= kFetchRows) {
+        if (Kv::kBytes > 1 || lane % 4 == 0) {
+          const std::byte* next = v_panels[panel + kAttentionAhead] + offset;
+#pragma GCC unroll 16
+          for (int at = 0; at < Vectors * kVectorBytes<Kv>; at += 64) fetch(next + at);
+        }
+      }
       __m256 value[Vectors];
 #pragma GCC unroll 16
       for (int j = 0; j < Vectors; ++j) {
-        value[j] =
-            Kv::value(v + j * 8 * Kv::kBytes, j == Vectors - 1 ? v_head_dim - column - j * 8 : 8);
+        const int left = j == Vectors - 1 ? v_head_dim - column - j * 8 : 8;
+        value[j] = Kv::value(v + j * kVectorBytes<Kv>, lane, left);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
-        const __m256 w = _mm256_set1_ps(weight[r * kPanelTokens]);
+        const __m256 w = _mm256_set1_ps(weight[r * kPanelTokens + lane]);
 #pragma GCC unroll 16
         for (int j = 0; j < Vectors; ++j) sum[j][r] = _mm256_fmadd_ps(w, value[j], sum[j][r]);
       }
@@ -238,7 +251,7 @@ void values_of_rows(const float* tile, const std::byte* const* v_panels, int fir
 
 template <typename Kv>
 void values(const float* tile, int rows, const std::byte* const* v_panels, int first, int last,
-            int v_head_dim, float* sums, int64_t stride) {
+            int v_head_dim, const AttentionRowResult*, float* sums, int64_t stride) {
   using Fn = void (*)(const float*, const std::byte* const*, int, int, int, float*, int64_t);
   static constexpr Fn kByRows[kMaxRows] = {values_of_rows<Kv, 1>, values_of_rows<Kv, 2>,
                                            values_of_rows<Kv, 3>, values_of_rows<Kv, 4>,
@@ -255,12 +268,22 @@ void merge(float* x, float x_factor, const float* y, float y_factor, int64_t n) 
   }
 }
 
+void pack(const float* const* q, int rows, int head_dim, float scale, bool rotated,
+          std::byte* queries) {
+  pack_queries<hadamard_avx2>(q, rows, head_dim, scale, rotated, reinterpret_cast<float*>(queries));
+}
+
+template <typename Kv>
+constexpr AttentionKernel kernel_of(DType dtype) {
+  return {"avx2",       dtype, Isa{Isa::kAvx2}, kMaxRows,
+          Kv::kWeights, pack,  scores<Kv>,      softmax_avx2<Kv::kWeights>,
+          values<Kv>,   merge};
+}
+
 }  // namespace
 
-const AttentionKernel kAttentionAvx2[3] = {
-    {"avx2", DType::kF32, Isa{Isa::kAvx2}, kMaxRows, scores<F32>, softmax, values<F32>, merge},
-    {"avx2", DType::kF16, Isa{Isa::kAvx2}, kMaxRows, scores<F16>, softmax, values<F16>, merge},
-    {"avx2", DType::kBf16, Isa{Isa::kAvx2}, kMaxRows, scores<Bf16>, softmax, values<Bf16>, merge},
-};
+const AttentionKernel kAttentionAvx2[4] = {kernel_of<F32>(DType::kF32), kernel_of<F16>(DType::kF16),
+                                           kernel_of<Bf16>(DType::kBf16),
+                                           kernel_of<I8>(DType::kI8)};
 
 }  // namespace lanner

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/kv_layout.h"
 #include "kernels/attention/kernels.h"
+#include "kernels/attention/pack.h"
+#include "kernels/attention/softmax_avx512.h"
+#include "kernels/hadamard_avx512.h"
 #include "kernels/vector_math_avx512.h"
 
 namespace lanner {
@@ -11,31 +14,44 @@ namespace {
 constexpr int kMaxRows = 12;
 constexpr int kPanelTokens = KvLayout::kPanelTokens;
 
+// Rows up to which a tile fetches ahead: more of them come from prefill, whose K and V are in the
+// cache already.
+constexpr int kFetchRows = 8;
+
+void fetch(const std::byte* p) { _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1); }
+
 // How each KV type is read: two successive elements d, d + 1 of a panel's sixteen tokens, and up to
 // sixteen elements of a V row.
-struct F32 {
+struct Float {
+  static constexpr auto kWeights = AttentionWeights::kNumerators;
+  static __m512 finish(const std::byte*, int, __m512 sum) { return sum; }
+};
+
+struct F32 : Float {
   static constexpr int kBytes = 4;
   static void keys(const std::byte* panel, int d, __m512& k0, __m512& k1) {
     const auto* k = reinterpret_cast<const float*>(panel) + d * kPanelTokens;
     k0 = _mm512_loadu_ps(k);
     k1 = _mm512_loadu_ps(k + kPanelTokens);
   }
-  static __m512 value(const std::byte* v, __mmask16 mask) { return _mm512_maskz_loadu_ps(mask, v); }
+  static __m512 value(const std::byte* v, int, __mmask16 mask) {
+    return _mm512_maskz_loadu_ps(mask, v);
+  }
 };
 
-struct F16 {
+struct F16 : Float {
   static constexpr int kBytes = 2;
   static void keys(const std::byte* panel, int d, __m512& k0, __m512& k1) {
     const auto* k = reinterpret_cast<const uint16_t*>(panel) + d * kPanelTokens;
     k0 = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(k)));
     k1 = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(k + kPanelTokens)));
   }
-  static __m512 value(const std::byte* v, __mmask16 mask) {
+  static __m512 value(const std::byte* v, int, __mmask16 mask) {
     return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, v));
   }
 };
 
-struct Bf16 {
+struct Bf16 : Float {
   static constexpr int kBytes = 2;
   static void keys(const std::byte* panel, int d, __m512& k0, __m512& k1) {
     const auto* k = reinterpret_cast<const uint16_t*>(panel) + d * kPanelTokens;
@@ -43,10 +59,43 @@ struct Bf16 {
     k0 = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
     k1 = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(-65536)));
   }
-  static __m512 value(const std::byte* v, __mmask16 mask) {
+  static __m512 value(const std::byte* v, int, __mmask16 mask) {
     return bf16_to_fp32_avx512(_mm256_maskz_loadu_epi16(mask, v));
   }
 };
+
+// Widened: for CPUs without byte dot products.
+struct I8 {
+  static constexpr auto kWeights = AttentionWeights::kScaled;
+  static constexpr int kBytes = 1;
+  static __m512 key(__m512i quads, int shift) {
+    const __m512i byte =
+        _mm512_and_si512(_mm512_srl_epi32(quads, _mm_cvtsi32_si128(shift)), _mm512_set1_epi32(255));
+    return _mm512_cvtepi32_ps(_mm512_sub_epi32(byte, _mm512_set1_epi32(128)));
+  }
+  static void keys(const std::byte* panel, int d, __m512& k0, __m512& k1) {
+    const __m512i quads = _mm512_loadu_si512(panel + d / 4 * kPanelTokens * 4);
+    k0 = key(quads, d % 4 * 8);
+    k1 = key(quads, d % 4 * 8 + 8);
+  }
+  static __m512 finish(const std::byte* panel, int head_dim, __m512 sum) {
+    return _mm512_mul_ps(sum, _mm512_loadu_ps(panel + (head_dim + 3) / 4 * 4 * kPanelTokens));
+  }
+  static __m512 value(const std::byte* v, int lane, __mmask16 mask) {
+    const __m512i quads = _mm512_maskz_loadu_epi32(mask, v);
+    const __m512i top = _mm512_sll_epi32(quads, _mm_cvtsi32_si128(24 - lane % 4 * 8));
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(top, 24));
+  }
+};
+
+// Bytes from one of V's vectors to the next, and where a token's vectors begin in its panel.
+template <typename Kv>
+constexpr int kVectorBytes = Kv::kBytes == 1 ? 64 : 16 * Kv::kBytes;
+template <typename Kv>
+int64_t value_offset(int lane, int v_head_dim, int column) {
+  if (Kv::kBytes == 1) return (int64_t{lane / 4} * v_head_dim + column) * 4;
+  return (int64_t{lane} * v_head_dim + column) * Kv::kBytes;
+}
 
 template <typename Kv, int Rows, int Panels>
 void scores_of_panels(const float* queries, int head_dim, const std::byte* const* k_panels,
@@ -59,6 +108,16 @@ void scores_of_panels(const float* queries, int head_dim, const std::byte* const
   }
   for (int d = 0; d < head_dim; d += 2) {
     const float* q = queries + d * Rows;
+    if constexpr (Rows <= kFetchRows) {
+      constexpr int kStep = 2 * Kv::kBytes * kPanelTokens;
+#pragma GCC unroll 16
+      for (int p = 0; p < Panels; ++p) {
+#pragma GCC unroll 16
+        for (int at = 0; at < kStep; at += 64) {
+          fetch(k_panels[p + kAttentionAhead] + d * Kv::kBytes * kPanelTokens + at);
+        }
+      }
+    }
     __m512 k0[Panels], k1[Panels];
 #pragma GCC unroll 16
     for (int p = 0; p < Panels; ++p) Kv::keys(k_panels[p], d, k0[p], k1[p]);
@@ -78,8 +137,10 @@ void scores_of_panels(const float* queries, int head_dim, const std::byte* const
 #pragma GCC unroll 16
   for (int p = 0; p < Panels; ++p) {
 #pragma GCC unroll 16
-    for (int r = 0; r < Rows; ++r)
-      _mm512_storeu_ps(tile + (p * Rows + r) * kPanelTokens, sum[p][r]);
+    for (int r = 0; r < Rows; ++r) {
+      _mm512_storeu_ps(tile + (p * Rows + r) * kPanelTokens,
+                       Kv::finish(k_panels[p], head_dim, sum[p][r]));
+    }
   }
 }
 
@@ -99,7 +160,7 @@ void scores_of_rows(const float* queries, int head_dim, const std::byte* const* 
 }
 
 template <typename Kv>
-void scores(const float* queries, int rows, int head_dim, const std::byte* const* k_panels,
+void scores(const std::byte* queries, int rows, int head_dim, const std::byte* const* k_panels,
             int num_panels, float* tile) {
   using Fn = void (*)(const float*, int, const std::byte* const*, int, float*);
   static constexpr Fn kByRows[kMaxRows] = {
@@ -107,56 +168,7 @@ void scores(const float* queries, int rows, int head_dim, const std::byte* const
       scores_of_rows<Kv, 5>, scores_of_rows<Kv, 6>,  scores_of_rows<Kv, 7>,  scores_of_rows<Kv, 8>,
       scores_of_rows<Kv, 9>, scores_of_rows<Kv, 10>, scores_of_rows<Kv, 11>, scores_of_rows<Kv, 12>,
   };
-  kByRows[rows - 1](queries, head_dim, k_panels, num_panels, tile);
-}
-
-// The lanes of panel p whose columns the row may see.
-__mmask16 seen_lanes(const AttentionRow& row, int p) {
-  const int begin = row.begin - p * kPanelTokens;
-  const int end = row.end - p * kPanelTokens;
-  const __mmask16 before = begin > 0 ? tail_mask_avx512(begin) : static_cast<__mmask16>(0);
-  return static_cast<__mmask16>(tail_mask_avx512(end) & ~before);
-}
-
-void softmax(float* scores, int64_t panel_stride, int num_panels, const AttentionRow& row,
-             float* max, float* sum) {
-  const bool empty = row.begin >= row.end;
-  const int first = empty ? num_panels : row.begin / kPanelTokens;
-  const int last = empty ? num_panels : (row.end + kPanelTokens - 1) / kPanelTokens;
-  for (int p = 0; p < first; ++p) _mm512_storeu_ps(scores + p * panel_stride, _mm512_setzero_ps());
-  for (int p = last; p < num_panels; ++p) {
-    _mm512_storeu_ps(scores + p * panel_stride, _mm512_setzero_ps());
-  }
-
-  const __m512 cap = _mm512_set1_ps(row.soft_cap);
-  const __m512 inverse_cap = _mm512_set1_ps(row.soft_cap > 0 ? 1.0f / row.soft_cap : 0.0f);
-  const __m512 slope = _mm512_set1_ps(row.slope);
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  __m512 largest = _mm512_set1_ps(-__builtin_inff());
-  for (int p = first; p < last; ++p) {
-    float* at = scores + p * panel_stride;
-    __m512 s = _mm512_loadu_ps(at);
-    if (row.soft_cap > 0) s = _mm512_mul_ps(cap, tanh_avx512(_mm512_mul_ps(s, inverse_cap)));
-    if (row.slope != 0) {
-      const __m512i distance =
-          _mm512_add_epi32(lanes, _mm512_set1_epi32(row.distance + p * kPanelTokens));
-      s = _mm512_add_ps(s, _mm512_mul_ps(slope, _mm512_cvtepi32_ps(distance)));
-    }
-    if (row.soft_cap > 0 || row.slope != 0) _mm512_storeu_ps(at, s);
-    largest = _mm512_mask_max_ps(largest, seen_lanes(row, p), largest, s);
-  }
-  *max = _mm512_reduce_max_ps(largest);
-
-  const __m512 maximum = _mm512_set1_ps(*max);
-  __m512 total = _mm512_setzero_ps();
-  for (int p = first; p < last; ++p) {
-    float* at = scores + p * panel_stride;
-    const __m512 e = _mm512_maskz_mov_ps(seen_lanes(row, p),
-                                         exp_avx512(_mm512_sub_ps(_mm512_loadu_ps(at), maximum)));
-    _mm512_storeu_ps(at, e);
-    total = _mm512_add_ps(total, e);
-  }
-  *sum = _mm512_reduce_add_ps(total);
+  kByRows[rows - 1](reinterpret_cast<const float*>(queries), head_dim, k_panels, num_panels, tile);
 }
 
 // Vectors [column / 16, + Vectors) of V; `mask` is of the last of them.
@@ -169,23 +181,30 @@ void values_of_columns(const float* tile, const std::byte* const* v_panels, int 
 #pragma GCC unroll 16
     for (int r = 0; r < Rows; ++r) sum[j][r] = _mm512_loadu_ps(sums + r * stride + column + j * 16);
   }
-  const int64_t row_bytes = int64_t{v_head_dim} * Kv::kBytes;
   for (int t = first; t < last;) {
     const int panel = t / kPanelTokens;
-    const int lane = t % kPanelTokens;
     const int panel_end = (panel + 1) * kPanelTokens < last ? (panel + 1) * kPanelTokens : last;
-    const std::byte* v = v_panels[panel] + lane * row_bytes + int64_t{column} * Kv::kBytes;
-    const float* weight = tile + int64_t{panel} * Rows * kPanelTokens + lane;
-    for (; t < panel_end; ++t, v += row_bytes, ++weight) {
+    const float* weight = tile + int64_t{panel} * Rows * kPanelTokens;
+    for (; t < panel_end; ++t) {
+      const int lane = t % kPanelTokens;
+      const int64_t offset = value_offset<Kv>(lane, v_head_dim, column);
+      const std::byte* v = v_panels[panel] + offset;
+      if constexpr (Rows <= kFetchRows) {
+        if (Kv::kBytes > 1 || lane % 4 == 0) {
+          const std::byte* next = v_panels[panel + kAttentionAhead] + offset;
+#pragma GCC unroll 16
+          for (int at = 0; at < Vectors * kVectorBytes<Kv>; at += 64) fetch(next + at);
+        }
+      }
       __m512 value[Vectors];
 #pragma GCC unroll 16
       for (int j = 0; j < Vectors; ++j) {
         const __mmask16 lanes = j == Vectors - 1 ? mask : static_cast<__mmask16>(0xffff);
-        value[j] = Kv::value(v + j * 16 * Kv::kBytes, lanes);
+        value[j] = Kv::value(v + j * kVectorBytes<Kv>, lane, lanes);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < Rows; ++r) {
-        const __m512 w = _mm512_set1_ps(weight[r * kPanelTokens]);
+        const __m512 w = _mm512_set1_ps(weight[r * kPanelTokens + lane]);
 #pragma GCC unroll 16
         for (int j = 0; j < Vectors; ++j) sum[j][r] = _mm512_fmadd_ps(w, value[j], sum[j][r]);
       }
@@ -218,7 +237,7 @@ void values_of_rows(const float* tile, const std::byte* const* v_panels, int fir
 
 template <typename Kv>
 void values(const float* tile, int rows, const std::byte* const* v_panels, int first, int last,
-            int v_head_dim, float* sums, int64_t stride) {
+            int v_head_dim, const AttentionRowResult*, float* sums, int64_t stride) {
   using Fn = void (*)(const float*, const std::byte* const*, int, int, int, float*, int64_t);
   static constexpr Fn kByRows[kMaxRows] = {
       values_of_rows<Kv, 1>, values_of_rows<Kv, 2>,  values_of_rows<Kv, 3>,  values_of_rows<Kv, 4>,
@@ -237,13 +256,23 @@ void merge(float* x, float x_factor, const float* y, float y_factor, int64_t n) 
   }
 }
 
+void pack(const float* const* q, int rows, int head_dim, float scale, bool rotated,
+          std::byte* queries) {
+  pack_queries<hadamard_avx512>(q, rows, head_dim, scale, rotated,
+                                reinterpret_cast<float*>(queries));
+}
+
+template <typename Kv>
+constexpr AttentionKernel kernel_of(DType dtype) {
+  return {"avx512",     dtype, Isa{Isa::kAvx512}, kMaxRows,
+          Kv::kWeights, pack,  scores<Kv>,        softmax_avx512<Kv::kWeights>,
+          values<Kv>,   merge};
+}
+
 }  // namespace
 
-const AttentionKernel kAttentionAvx512[3] = {
-    {"avx512", DType::kF32, Isa{Isa::kAvx512}, kMaxRows, scores<F32>, softmax, values<F32>, merge},
-    {"avx512", DType::kF16, Isa{Isa::kAvx512}, kMaxRows, scores<F16>, softmax, values<F16>, merge},
-    {"avx512", DType::kBf16, Isa{Isa::kAvx512}, kMaxRows, scores<Bf16>, softmax, values<Bf16>,
-     merge},
-};
+const AttentionKernel kAttentionAvx512[4] = {
+    kernel_of<F32>(DType::kF32), kernel_of<F16>(DType::kF16), kernel_of<Bf16>(DType::kBf16),
+    kernel_of<I8>(DType::kI8)};
 
 }  // namespace lanner

@@ -17,6 +17,8 @@ constexpr int64_t kMaxTiles = 8;
 // A chunk of 256 tokens: long beside its merge, short enough to share a short sequence between
 // threads.
 constexpr int64_t kMinChunkPanels = 16;
+// Of flash attention: K and V of 512 tokens stay in L2 beside the scores while a block uses them.
+constexpr int64_t kFlashPanels = 32;
 // Bounds the partial results of a long sequence.
 constexpr int64_t kMaxChunks = 64;
 
@@ -40,6 +42,7 @@ CacheSizes cache_sizes() {
 }
 
 AttentionPlan plan_attention(const AttentionPlanInput& input) {
+  AttentionPlan plan;
   const int64_t rows = input.query_length * input.group;
   const int64_t num_panels = ceil_div(input.past_length + input.query_length, kPanelTokens);
   int64_t block_rows = std::max<int64_t>(rows, 1);
@@ -50,18 +53,20 @@ AttentionPlan plan_attention(const AttentionPlanInput& input) {
     const auto panels_of = [&](int64_t block) {
       return seen_panels(input, num_panels, ceil_div(block, input.group) + 1);
     };
-    const int64_t row_bytes =
-        panels_of(kMaxTiles * tile) * kPanelTokens * static_cast<int64_t>(sizeof(float));
+    const int64_t most_panels = panels_of(kMaxTiles * tile);
+    plan.is_flash = most_panels * kPanelTokens >= input.flash_from;
+    const int64_t row_panels = plan.is_flash ? kFlashPanels : most_panels;
+    const int64_t row_bytes = row_panels * kPanelTokens * static_cast<int64_t>(sizeof(float));
     const int64_t fitting = input.l2_bytes / 2 / row_bytes;
     const int64_t wanted = std::min({fitting, input.max_block_rows, kMaxTiles * tile});
     block_rows = std::max(wanted / tile, int64_t{1}) * tile;
     block_panels = panels_of(block_rows);
-    chunk_panels = block_panels;
+    chunk_panels = plan.is_flash ? kFlashPanels : block_panels;
   } else {
     while (ceil_div(block_panels, chunk_panels) > kMaxChunks) chunk_panels *= 2;
     chunk_panels = std::min(chunk_panels, block_panels);
   }
-  AttentionPlan plan;
+  plan.is_decode = input.query_length <= AttentionPlan::kMaxDecodeQueries;
   plan.num_panels = static_cast<int>(num_panels);
   plan.block_rows = static_cast<int>(block_rows);
   plan.num_blocks = static_cast<int>(ceil_div(rows, block_rows));

@@ -20,6 +20,9 @@ CacheSizes cache_sizes();
 // them. The block is as large as lets its scores stay in half the L2 cache, so that the scratch of
 // a call is threads x block_rows x (tokens seen) and grows linearly with the length.
 //
+// Prefill by flash attention: the same blocks, their tokens in chunks of a fixed length as in
+// decode, one after the other.
+//
 // Decode (up to kMaxDecodeQueries queries): one block of all rows; KV in chunks, each with its own
 // maximum and sum, merged in the order of the chunks. Chunks depend on the length alone and the
 // merge is the same whether one thread does all or each does some: a sequence's result does not
@@ -32,7 +35,11 @@ struct AttentionPlan {
   int num_blocks = 0;
   int block_panels = 0;  // at most this many panels are seen by one block
   int chunk_panels = 0;  // of one softmax
-  int num_chunks = 0;    // of one block; 1 in prefill
+  int num_chunks = 0;    // of one block; 1 in SlimAttention
+  bool is_decode = false;
+  // Chunks begin at multiples of their length whatever a block begins with, so that a row is cut
+  // alike in every block.
+  bool is_flash = false;
 };
 
 struct AttentionPlanInput {
@@ -45,6 +52,7 @@ struct AttentionPlanInput {
   // Rows of one block beyond which threads would be left without work. No matter for the result.
   int64_t max_block_rows = INT64_MAX;
   int64_t l2_bytes = 0;
+  int64_t flash_from = INT64_MAX;  // tokens seen by a block
 };
 
 AttentionPlan plan_attention(const AttentionPlanInput& input);

@@ -10,10 +10,13 @@
 namespace lanner {
 
 // One token's K of one head (KvLayout): k[head_dim] as one of the sixteen tokens of a panel, `lane`
-// being where its first element goes.
-using StoreKeyFn = void (*)(const float* k, int head_dim, std::byte* lane);
-// One token's V of one head, elements side by side.
-using StoreValueFn = void (*)(const float* v, int head_dim, std::byte* row);
+// being where its first element goes. int8 alone uses the rest: its head_dim is at most
+// KvLayout::kMaxInt8HeadDim, k is rotated first if `rotated`, and *scale is the token's.
+using StoreKeyFn = void (*)(const float* k, int head_dim, bool rotated, std::byte* lane,
+                            float* scale);
+// One token's V of one head, `row` being where its first element goes. Elements are side by side,
+// in int8 four bytes apart.
+using StoreValueFn = void (*)(const float* v, int head_dim, std::byte* row, float* scale);
 
 struct KvStoreKernel {
   const char* name;
@@ -23,10 +26,10 @@ struct KvStoreKernel {
   StoreValueFn value;
 };
 
-// By type: fp32, fp16, bf16.
-extern const KvStoreKernel kKvStoreAvx512[3];
-extern const KvStoreKernel kKvStoreAvx2[3];
-extern const KvStoreKernel kKvStoreScalar[3];
+// By type: fp32, fp16, bf16, int8.
+extern const KvStoreKernel kKvStoreAvx512[4];
+extern const KvStoreKernel kKvStoreAvx2[4];
+extern const KvStoreKernel kKvStoreScalar[4];
 
 // Best first; the last ones run everywhere.
 std::span<const KvStoreKernel* const> kv_store_kernels();

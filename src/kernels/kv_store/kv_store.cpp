@@ -21,9 +21,9 @@ void check(const Tensor& x, const char* name, int64_t num_tokens, int kv_heads, 
 
 std::span<const KvStoreKernel* const> kv_store_kernels() {
   static constexpr const KvStoreKernel* kKernels[] = {
-      &kKvStoreAvx512[0], &kKvStoreAvx512[1], &kKvStoreAvx512[2],
-      &kKvStoreAvx2[0],   &kKvStoreAvx2[1],   &kKvStoreAvx2[2],
-      &kKvStoreScalar[0], &kKvStoreScalar[1], &kKvStoreScalar[2],
+      &kKvStoreAvx512[0], &kKvStoreAvx512[1], &kKvStoreAvx512[2], &kKvStoreAvx512[3],
+      &kKvStoreAvx2[0],   &kKvStoreAvx2[1],   &kKvStoreAvx2[2],   &kKvStoreAvx2[3],
+      &kKvStoreScalar[0], &kKvStoreScalar[1], &kKvStoreScalar[2], &kKvStoreScalar[3],
   };
   return kKernels;
 }
@@ -44,6 +44,9 @@ void kv_store(const Tensor& k, const Tensor& v, std::span<const int64_t> slots,
                      layout.head_dim % 2 == 0,
                  "[kv_store] blocks of {} tokens and heads of {} do not fit the layout",
                  layout.block_size, layout.head_dim);
+  check_argument(!layout.is_int8() || layout.head_dim <= KvLayout::kMaxInt8HeadDim,
+                 "[kv_store] int8 takes heads of up to {}, not {}", KvLayout::kMaxInt8HeadDim,
+                 layout.head_dim);
   check(k, "k", num_tokens, layout.kv_heads, layout.head_dim);
   check(v, "v", num_tokens, layout.kv_heads, layout.v_head_dim);
   const int64_t num_slots = cache.num_blocks * layout.block_size;
@@ -62,12 +65,19 @@ void kv_store(const Tensor& k, const Tensor& v, std::span<const int64_t> slots,
           const int64_t slot = slots[static_cast<size_t>(token)];
           const int offset = static_cast<int>(slot % layout.block_size);
           std::byte* block = cache.data + slot / layout.block_size * layout.block_bytes();
-          kernel.key(
-              k.row<float>(token) + int64_t{head} * layout.head_dim, layout.head_dim,
-              block + layout.k_offset(head) + layout.k_element(offset, 0) * bytes_per_element);
+          std::byte* keys = block + layout.k_offset(head);
+          std::byte* values = block + layout.v_offset(head);
+          float* k_scale = nullptr;
+          float* v_scale = nullptr;
+          if (layout.is_int8()) {
+            k_scale = reinterpret_cast<float*>(keys + layout.k_scale(offset));
+            v_scale = reinterpret_cast<float*>(values + layout.v_scale(offset));
+          }
+          kernel.key(k.row<float>(token) + int64_t{head} * layout.head_dim, layout.head_dim,
+                     layout.rotated, keys + layout.k_element(offset, 0) * bytes_per_element,
+                     k_scale);
           kernel.value(v.row<float>(token) + int64_t{head} * layout.v_head_dim, layout.v_head_dim,
-                       block + layout.v_offset(head) +
-                           int64_t{offset} * layout.v_head_dim * bytes_per_element);
+                       values + layout.v_element(offset, 0) * bytes_per_element, v_scale);
         }
       },
       ceil_div(kMinElementsPerThread, layout.head_dim + layout.v_head_dim));

@@ -10,7 +10,8 @@
 
 namespace lanner {
 
-// Writes the K and V of new tokens into the cache, in the cache's type and layout.
+// Writes the K and V of new tokens into the cache, in the cache's type and layout; an int8 cache
+// that is `rotated` gets K rotated (kernels/hadamard.h).
 //
 //   k      [num_tokens, kv_heads * head_dim]    fp32, any row stride
 //   v      [num_tokens, kv_heads * v_head_dim]  fp32, any row stride

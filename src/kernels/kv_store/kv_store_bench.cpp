@@ -15,11 +15,15 @@ void run(benchmark::State& state, const KvStoreKernel* kernel) {
   const KvLayout layout{kernel->dtype, KvLayout::kPanelTokens, 1, 128, 128};
   const std::vector<float> x = random_normal(128, 1);
   Buffer block(static_cast<size_t>(layout.block_bytes()));
+  float scale = 0;
   for (auto _ : state) {
     for (int t = 0; t < layout.block_size; ++t) {
-      kernel->key(x.data(), 128, block.data() + layout.k_element(t, 0) * layout.element_bytes());
-      kernel->value(x.data(), 128,
-                    block.data() + layout.v_offset(0) + t * 128 * layout.element_bytes());
+      kernel->key(x.data(), 128, /*rotated=*/true,
+                  block.data() + layout.k_element(t, 0) * layout.element_bytes(), &scale);
+      kernel->value(
+          x.data(), 128,
+          block.data() + layout.v_offset(0) + layout.v_element(t, 0) * layout.element_bytes(),
+          &scale);
     }
     benchmark::DoNotOptimize(block.data());
     benchmark::ClobberMemory();

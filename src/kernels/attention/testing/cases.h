@@ -12,6 +12,8 @@
 #include "base/buffer.h"
 #include "base/float16.h"
 #include "kernels/attention/attention.h"
+#include "kernels/attention/kernels.h"
+#include "kernels/hadamard.h"
 #include "kernels/testing/matrix.h"
 
 namespace lanner {
@@ -27,6 +29,8 @@ struct AttentionCase {
   int sliding_window = 0;
   bool alibi = false;
   bool sinks = false;
+  bool rotated = false;  // of int8
+  int64_t flash_from = AttentionRule::kNever;
   struct Lengths {
     int past, queries, prefix = 0;
   };
@@ -48,11 +52,31 @@ inline float round_kv(DType dtype, float value) {
   return value;
 }
 
+// A row in int8 with one scale, back in fp32, in double where it matters: what an int8 cache holds
+// of K and V, and kernels that multiply bytes of a query.
+struct QuantisedRow {
+  explicit QuantisedRow(std::vector<float> x) {
+    float largest = 0;
+    for (float value : x) largest = std::max(largest, std::abs(value));
+    scale = largest / 127.0f;
+    for (float value : x) {
+      q.push_back(largest > 0 ? static_cast<int>(std::lrint(value * (127.0f / largest))) : 0);
+    }
+  }
+  std::vector<float> values() const {
+    std::vector<float> x;
+    for (int value : q) x.push_back(static_cast<float>(value) * scale);
+    return x;
+  }
+  std::vector<int> q;
+  float scale;
+};
+
 class AttentionWorld {
  public:
   AttentionWorld(const AttentionCase& c, uint32_t seed)
       : c_(c), q_(num_tokens(c), int64_t{c.num_heads} * c.head_dim) {
-    view_.layout = {c.dtype, c.block_size, c.kv_heads, c.head_dim, c.v_head_dim};
+    view_.layout = {c.dtype, c.block_size, c.kv_heads, c.head_dim, c.v_head_dim, c.rotated};
     std::vector<int> blocks_of;
     for (const auto& [past, queries, prefix] : c.sequences) {
       blocks_of.push_back((past + queries + c.block_size - 1) / c.block_size);
@@ -93,12 +117,10 @@ class AttentionWorld {
   }
 
   AttentionParams params() const {
-    return {c_.num_heads,
-            1.0f / std::sqrt(float(c_.head_dim)),
-            c_.soft_cap,
-            c_.sliding_window,
-            c_.alibi ? slopes_.data() : nullptr,
-            c_.sinks ? sinks_.data() : nullptr};
+    return {
+        c_.num_heads,      1.0f / std::sqrt(float(c_.head_dim)), c_.soft_cap,
+        c_.sliding_window, c_.alibi ? slopes_.data() : nullptr,  c_.sinks ? sinks_.data() : nullptr,
+        {c_.flash_from}};
   }
 
   const KvCacheView& cache() const { return view_; }
@@ -147,12 +169,18 @@ class AttentionWorld {
       const int offset = t % c_.block_size;
       for (int head = 0; head < c_.kv_heads; ++head) {
         std::byte* data = view_.data + block * layout.block_bytes();
+        if (layout.is_int8()) {
+          store_int8(data, offset, head, &k_[s][k], &v_[s][v]);
+          k += static_cast<size_t>(c_.head_dim);
+          v += static_cast<size_t>(c_.v_head_dim);
+          continue;
+        }
         for (int d = 0; d < c_.head_dim; ++d, ++k) {
           write_kv(c_.dtype, data + layout.k_offset(head), layout.k_element(offset, d), k_[s][k]);
           k_[s][k] = round_kv(c_.dtype, k_[s][k]);
         }
         for (int d = 0; d < c_.v_head_dim; ++d, ++v) {
-          write_kv(c_.dtype, data + layout.v_offset(head), offset * c_.v_head_dim + d, v_[s][v]);
+          write_kv(c_.dtype, data + layout.v_offset(head), layout.v_element(offset, d), v_[s][v]);
           v_[s][v] = round_kv(c_.dtype, v_[s][v]);
         }
       }
@@ -167,10 +195,46 @@ class AttentionWorld {
     }
   }
 
+  // Writes a token's K and V of one head, and puts what the cache has of them into k and v.
+  void store_int8(std::byte* block, int offset, int head, float* k, float* v) {
+    const KvLayout& layout = view_.layout;
+    std::byte* keys = block + layout.k_offset(head);
+    std::byte* values = block + layout.v_offset(head);
+    std::vector<float> row(k, k + c_.head_dim);
+    if (c_.rotated) hadamard(row.data(), c_.head_dim);
+    const QuantisedRow key(row), value(std::vector<float>(v, v + c_.v_head_dim));
+    for (int d = 0; d < c_.head_dim; ++d) {
+      keys[layout.k_element(offset, d)] =
+          static_cast<std::byte>(key.q[static_cast<size_t>(d)] + 128);
+    }
+    for (int d = 0; d < c_.v_head_dim; ++d) {
+      values[layout.v_element(offset, d)] = static_cast<std::byte>(value.q[static_cast<size_t>(d)]);
+    }
+    std::memcpy(keys + layout.k_scale(offset), &key.scale, sizeof key.scale);
+    std::memcpy(values + layout.v_scale(offset), &value.scale, sizeof value.scale);
+    row = key.values();
+    if (c_.rotated) hadamard(row.data(), c_.head_dim);
+    std::copy(row.begin(), row.end(), k);
+    const std::vector<float> values_back = value.values();
+    std::copy(values_back.begin(), values_back.end(), v);
+  }
+
+  // The query as the kernel multiplies it.
+  std::vector<float> query(int64_t token, int head) {
+    const auto row = q_.row(token).subspan(static_cast<size_t>(head * c_.head_dim),
+                                           static_cast<size_t>(c_.head_dim));
+    std::vector<float> x(row.begin(), row.end());
+    if (select_attention(c_.dtype).weights != AttentionWeights::kFixed16) return x;
+    if (c_.rotated) hadamard(x.data(), c_.head_dim);
+    x = QuantisedRow(x).values();
+    if (c_.rotated) hadamard(x.data(), c_.head_dim);
+    return x;
+  }
+
   // Of one query head at `position`.
   void attend(size_t s, int position, int64_t token, int head, std::vector<float>& y) {
     const int kv_head = head / (c_.num_heads / c_.kv_heads);
-    const auto row = q_.row(token);
+    const std::vector<float> row = query(token, head);
     const int first = c_.sliding_window > 0 ? std::max(0, position + 1 - c_.sliding_window) : 0;
     const int prefix = c_.sequences[s].prefix;
     const int end = position < prefix ? prefix : position + 1;
@@ -179,7 +243,7 @@ class AttentionWorld {
     for (int t = first; t < end; ++t) {
       double score = 0;
       for (int d = 0; d < c_.head_dim; ++d) {
-        score += double(row[static_cast<size_t>(head * c_.head_dim + d)]) *
+        score += double(row[static_cast<size_t>(d)]) *
                  k_[s][static_cast<size_t>((t * c_.kv_heads + kv_head) * c_.head_dim + d)];
       }
       score *= double(params().scale);
