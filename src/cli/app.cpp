@@ -67,6 +67,15 @@ class Parser {
         add_bench_model_options, bench_model_command, bench);
     add("op", "The micro-benchmarks of an op, kernel by kernel", bench_op_, add_bench_op_options,
         bench_op_command, bench);
+    add("attention", "SlimAttention and flash attention by length, and decode attention",
+        bench_attention_, add_bench_attention_options, bench_attention_command, bench);
+    CLI::App* eval =
+        app_.add_subcommand("eval", "Measure how well a configuration predicts a text");
+    eval->require_subcommand(1);
+    add("perplexity", "Perplexity of a text", eval_perplexity_, add_eval_perplexity_options,
+        eval_perplexity_command, eval);
+    add("kl", "Divergence of two types of weights or KV cache on a text", eval_kl_,
+        add_eval_kl_options, eval_kl_command, eval);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
@@ -97,6 +106,9 @@ class Parser {
   BenchMachineOptions bench_machine_;
   BenchModelOptions bench_model_;
   BenchOpOptions bench_op_;
+  BenchAttentionOptions bench_attention_;
+  EvalOptions eval_perplexity_;
+  EvalKlOptions eval_kl_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
   std::function<int(Context&)> run_chosen_;

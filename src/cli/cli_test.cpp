@@ -14,6 +14,26 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
+TEST_F(CliTest, BenchAttentionMeasuresWhatItIsTold) {
+  EXPECT_EQ(run({"bench", "attention", "--tokens", "100,200", "--head-dim", "80", "--kv-dtype",
+                 "int8", "--json"}),
+            kExitOk);
+  const Json report = Json::parse(out_);
+  EXPECT_EQ(report.at("kv_dtype"), "int8");
+  EXPECT_EQ(report.at("attention").at(0).at("tokens"), 100);
+  EXPECT_EQ(report.at("attention").at(0).at("head_dim"), 80);
+  EXPECT_EQ(err_, "");
+  EXPECT_EQ(run({"bench", "attention", "--tokens", "0"}), kExitUsage);
+  EXPECT_EQ(run({"bench", "attention", "--kv-dtype", "int3"}), kExitUsage);
+}
+
+TEST_F(CliTest, AttentionIsAutoOrAMethod) {
+  EXPECT_EQ(run({"run", model(), "--attention", "flash", "hi"}), kExitOk);
+  EXPECT_EQ(script_->config.attention, "flash");
+  EXPECT_EQ(run({"run", model(), "--attention", "fast", "hi"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("'fast' is no method; known: auto, slim, flash"));
+}
+
 // --- chat ----------------------------------------------------------------------------------------
 
 TEST_F(CliTest, ChatFromAPipeAnswersEachLineWithTheConversation) {
@@ -282,7 +302,8 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   }
   for (const ExitCode& row : exit_codes()) EXPECT_THAT(out_, HasSubstr(row.meaning));
   EXPECT_THAT(command_names(), ElementsAre("run", "chat", "bench machine", "bench model",
-                                           "bench op", "info", "tokenize", "render"));
+                                           "bench op", "bench attention", "eval perplexity",
+                                           "eval kl", "info", "tokenize", "render"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -14,10 +14,11 @@ namespace lanner::cli {
 // The options of each command as parsed and range-checked, and the commands themselves. A command
 // returns an exit status; what goes wrong is thrown (Failure, lanner::Error).
 
-// --dtype, --kv-dtype, --threads, --max-context.
+// --dtype, --kv-dtype, --attention, --threads, --max-context.
 struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype = "auto";
+  std::string attention = "auto";
   int threads = 0;
   int max_context = 0;
 };
@@ -100,11 +101,40 @@ struct BenchOpOptions {
   bool json = false;
 };
 
+struct BenchAttentionOptions {
+  std::vector<int> tokens = AttentionBenchmark{}.tokens;
+  std::vector<int> head_dims = AttentionBenchmark{}.head_dims;
+  std::vector<int> depths = AttentionBenchmark{}.depths;
+  std::string kv_dtype = "auto";
+  int threads = 0;
+  int repeat = AttentionBenchmark{}.repeat;
+  bool json = false;
+};
+
+// Of `eval perplexity`, and what `eval kl` shares with it.
+struct EvalOptions {
+  std::optional<std::string> path;
+  ModelOptions model;
+  std::string text;  // a file, or "-"
+  int window = 0;    // tokens; 0: the context, at most 2048
+  int stride = 0;    // tokens; 0: half a window
+  bool json = false;
+};
+
+struct EvalKlOptions {
+  EvalOptions eval;
+  std::optional<std::string> against_dtype;
+  std::optional<std::string> against_kv_dtype;
+};
+
 int run_command(const RunOptions& options, Context& context);
 int chat_command(const ChatOptions& options, Context& context);
 int info_command(const InfoOptions& options, Context& context);
 int tokenize_command(const TokenizeOptions& options, Context& context);
 int render_command(const RenderOptions& options, Context& context);
+int eval_perplexity_command(const EvalOptions& options, Context& context);
+int bench_attention_command(const BenchAttentionOptions& options, Context& context);
+int eval_kl_command(const EvalKlOptions& options, Context& context);
 int bench_machine_command(const BenchMachineOptions& options, Context& context);
 int bench_model_command(const BenchModelOptions& options, Context& context);
 int bench_op_command(const BenchOpOptions& options, Context& context);

@@ -23,6 +23,9 @@ struct Backend {
   std::function<std::string(const std::string& path, const LlmConfig& config,
                             const ModelBenchmark& benchmark, const ProgressCallback& progress)>
       benchmark_model;
+  std::function<std::string(const AttentionBenchmark& options,
+                            const std::function<void(const std::string&)>& on_step)>
+      benchmark_attention;
   std::function<const char*(FinishReason reason)> finish_reason_name;
   std::string version;
 };

@@ -10,6 +10,7 @@ int main(int argc, char** argv) {
                            .model_report = model_report,
                            .benchmark_machine = benchmark_machine,
                            .benchmark_model = benchmark_model,
+                           .benchmark_attention = benchmark_attention,
                            .finish_reason_name = finish_reason_name,
                            .version = version()});
 }

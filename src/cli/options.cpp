@@ -2,6 +2,7 @@
 #include "cli/options.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
 #include <climits>
 #include <span>
@@ -46,15 +47,22 @@ CLI::Validator whole_number(Integer low, Integer high) {
       "N");
 }
 
-// "auto" or one of the names that the engine takes.
-CLI::Validator dtype_or_auto(std::span<const char* const> names) {
+// "auto" or one of the names that the engine takes for a `what`.
+CLI::Validator name_or_auto(std::span<const char* const> names, const char* what) {
   std::string known = fmt::format("auto, {}", fmt::join(names, ", "));
+  std::string placeholder = what;
+  std::ranges::transform(placeholder, placeholder.begin(),
+                         [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   return CLI::Validator(
-      [names, known = std::move(known)](std::string& text) {
+      [names, what, known = std::move(known)](std::string& text) {
         if (text == "auto" || std::ranges::find(names, text) != names.end()) return std::string();
-        return fmt::format("'{}' is no type; known: {}", text, known);
+        return fmt::format("'{}' is no {}; known: {}", text, what, known);
       },
-      "TYPE");
+      placeholder);
+}
+
+CLI::Validator dtype_or_auto(std::span<const char* const> names) {
+  return name_or_auto(names, "type");
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
@@ -70,6 +78,13 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
           "--kv-dtype", options.kv_dtype,
           fmt::format("Type of the KV cache: auto (fp16), {} [auto]", fmt::join(kKvDtypes, ", ")))
       ->check(dtype_or_auto(kKvDtypes))
+      ->group(group);
+  command
+      .add_option("--attention", options.attention,
+                  fmt::format("Attention of prompts: auto (the faster for each length, measured at "
+                              "the start), {} [auto]",
+                              fmt::join(kAttentionMethods, ", ")))
+      ->check(name_or_auto(kAttentionMethods, "method"))
       ->group(group);
   command
       .add_option("--threads", options.threads,
@@ -271,6 +286,105 @@ void add_render_options(CLI::App& command, RenderOptions& options) {
                  "\nExamples:\n"
                  "  lanner render \"Hello\"\n"
                  "  lanner render ~/models/Llama --messages conversation.json\n");
+}
+
+void add_bench_attention_options(CLI::App& command, BenchAttentionOptions& options) {
+  const char* group = "What to run";
+  command.add_option("--tokens", options.tokens, "Lengths of prompts [128,256,…,32768]")
+      ->delimiter(',')
+      ->check(whole_number(1, 1 << 20))
+      ->group(group);
+  command.add_option("--head-dim", options.head_dims, "Head sizes, even [64,128]")
+      ->delimiter(',')
+      ->check(whole_number(2, 1024))
+      ->group(group);
+  command.add_option("--depth", options.depths, "Tokens before a decoded one [1024,4096,16384]")
+      ->delimiter(',')
+      ->check(whole_number(1, 1 << 20))
+      ->group(group);
+  command
+      .add_option("--kv-dtype", options.kv_dtype,
+                  fmt::format("Type of the KV cache of the prompts: auto (fp16), {} [auto]",
+                              fmt::join(kKvDtypes, ", ")))
+      ->check(dtype_or_auto(kKvDtypes))
+      ->group(group);
+  command
+      .add_option("--threads", options.threads,
+                  "Compute threads; 0: one per physical core, within the CPU quota [0]")
+      ->check(whole_number(0, 4096))
+      ->group(group);
+  command.add_option("--repeat", options.repeat, "Runs of each; medians are given [3]")
+      ->check(whole_number(1, 1000))
+      ->group(group);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.footer(
+      "\nOne layer of 32 heads, with 32 KV heads and with 8. Prompts: SlimAttention and flash\n"
+      "attention alternate; slim_share_of_peak counts the multiply-adds that the causal mask lets\n"
+      "through, against the peak of the arithmetic in use (fp32 FMA; int8 for an int8 cache).\n"
+      "Calls of more than a second are measured on some of the KV heads (measured_heads) and\n"
+      "scaled. Decode: one token, an fp16 and an int8 cache of the last head size,\n"
+      "share_of_bandwidth against the read bandwidth of DRAM. Takes a minute or two; Ctrl-C ends\n"
+      "it.\n"
+      "\nExamples:\n"
+      "  lanner bench attention\n"
+      "  lanner bench attention --tokens 1024,8192 --head-dim 128 --json\n");
+}
+
+void add_eval_options(CLI::App& command, EvalOptions& options) {
+  add_model_positional(command, options.path);
+  const char* group = "What to run";
+  command
+      .add_option("--text", options.text,
+                  "File with the text ('-': standard input), UTF-8; longer is more certain")
+      ->type_name("FILE")
+      ->required()
+      ->group(group);
+  command
+      .add_option("--window", options.window,
+                  "Tokens that the model sees at once; 0: its context, at most 2048 [0]")
+      ->check(whole_number(0, INT_MAX))
+      ->group(group);
+  command
+      .add_option("--stride", options.stride,
+                  "Tokens from one window to the next, which are scored in it; 0: half a window "
+                  "[0]")
+      ->check(whole_number(0, INT_MAX))
+      ->group(group);
+  add_model_options(command, options.model);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+}
+
+void add_eval_perplexity_options(CLI::App& command, EvalOptions& options) {
+  add_eval_options(command, options);
+  command.footer(
+      "\nexp of the mean of -ln p over the tokens of the text, each predicted from what stands\n"
+      "before it in its window. Ctrl-C ends it.\n"
+      "\nExamples:\n"
+      "  lanner eval perplexity --text book.txt\n"
+      "  lanner eval perplexity ~/models/Llama --text book.txt --dtype int8 --json\n");
+}
+
+void add_eval_kl_options(CLI::App& command, EvalKlOptions& options) {
+  add_eval_options(command, options.eval);
+  const char* group = "Compare with";
+  command
+      .add_option("--against-kv-dtype", options.against_kv_dtype,
+                  "Type of the KV cache of the reference [--kv-dtype]")
+      ->check(dtype_or_auto(kKvDtypes))
+      ->group(group);
+  command
+      .add_option("--against-dtype", options.against_dtype,
+                  "Type of the weights of the reference [--dtype]")
+      ->check(dtype_or_auto(kWeightDtypes))
+      ->group(group);
+  command.footer(
+      "\nLoads the model twice and compares the distributions of the next token at every position\n"
+      "of the text: mean and 99th percentile of KL(reference || this) in nats, how often both "
+      "find\n"
+      "the same token most probable, and the ratio of their perplexities. Ctrl-C ends it.\n"
+      "\nExamples:\n"
+      "  lanner eval kl --text book.txt --kv-dtype int8 --against-kv-dtype fp32\n"
+      "  lanner eval kl ~/models/Llama --text book.txt --dtype int8 --against-dtype bf16 --json\n");
 }
 
 void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options) {

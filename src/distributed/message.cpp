@@ -11,9 +11,7 @@ namespace {
 
 constexpr uint64_t kMagic = 0x3147534d4e4e414c;  // "LANNMSG1"
 
-uint64_t checksum(std::span<const std::byte> body) {
-  return XXH3_64bits(body.data(), body.size());
-}
+uint64_t checksum(std::span<const std::byte> body) { return XXH3_64bits(body.data(), body.size()); }
 
 }  // namespace
 

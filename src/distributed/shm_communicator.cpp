@@ -73,8 +73,8 @@ class ShmCommunicator final : public Communicator {
  public:
   ShmCommunicator(std::shared_ptr<ShmSegment> segment, const ShmOptions& options)
       : segment_(std::move(segment)), options_(options), size_(segment_->sizes().ranks) {
-    check_argument(options.rank >= 0 && options.rank < size_,
-                   "[distributed] rank {} of {} ranks", options.rank, size_);
+    check_argument(options.rank >= 0 && options.rank < size_, "[distributed] rank {} of {} ranks",
+                   options.rank, size_);
     uint32_t absent = static_cast<uint32_t>(RankState::kAbsent);
     own().process_id = getpid();
     if (!own().state.compare_exchange_strong(absent, static_cast<uint32_t>(RankState::kPresent))) {
@@ -303,10 +303,11 @@ class ShmCommunicator final : public Communicator {
       try {
         expect_alive(peer, other, epoch);
         if (has_limit && Clock::now() - begin > options_.stall_time) {
-          throw_error(ErrorCode::kIo,
-                      "[distributed] rank {} (process {}) has kept rank {} waiting for {} s", other,
-                      peer.process_id.load(), rank(),
-                      std::chrono::duration_cast<std::chrono::seconds>(options_.stall_time).count());
+          throw_error(
+              ErrorCode::kIo,
+              "[distributed] rank {} (process {}) has kept rank {} waiting for {} s", other,
+              peer.process_id.load(), rank(),
+              std::chrono::duration_cast<std::chrono::seconds>(options_.stall_time).count());
         }
       } catch (...) {
         peer.sleepers.fetch_sub(1);
@@ -343,8 +344,8 @@ class ShmCommunicator final : public Communicator {
       const std::string reason(peer.reason, strnlen(peer.reason, sizeof(peer.reason)));
       throw_error(ErrorCode::kIo, "[distributed] rank {} has failed: {}", other, reason);
     }
-    const bool is_gone = state == RankState::kLeft ||
-                         (state == RankState::kPresent && has_died(peer, other));
+    const bool is_gone =
+        state == RankState::kLeft || (state == RankState::kPresent && has_died(peer, other));
     if (is_gone && !has_reached(peer, epoch)) {
       throw_error(ErrorCode::kIo, "[distributed] rank {} (process {}) has ended", other,
                   peer.process_id.load());

@@ -12,8 +12,7 @@ namespace {
 
 void BM_Sum(benchmark::State& state) {
   const int64_t n = state.range(0) / 4;
-  const auto segment =
-      ShmSegment::create({.ranks = 2, .sum_elements = n, .message_bytes = 4096});
+  const auto segment = ShmSegment::create({.ranks = 2, .sum_elements = n, .message_bytes = 4096});
   const auto add = [n](Communicator& communicator, ThreadPool& threads, std::vector<float>& y) {
     const Tensor view(y.data(), DType::kF32, Shape{n});
     benchmark::DoNotOptimize(communicator.begin_sum(view).values.raw());

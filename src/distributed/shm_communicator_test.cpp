@@ -199,8 +199,8 @@ TEST(ShmCommunicator, AProcessThatIsKilledIsAnError) {
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
-    const auto communicator = make_shm_communicator(ShmSegment::map(segment->descriptor()),
-                                                    options_of(1));
+    const auto communicator =
+        make_shm_communicator(ShmSegment::map(segment->descriptor()), options_of(1));
     sum_once(*communicator);
     raise(SIGKILL);
   }
@@ -213,11 +213,13 @@ TEST(ShmCommunicator, AProcessThatIsKilledIsAnError) {
 
 TEST(ShmSegment, RefusesDescriptorsThatAreNotOne) {
   const int empty = memfd_create("empty", 0);
-  EXPECT_THAT(failure_of([&] { ShmSegment::map(empty); }), testing::HasSubstr("no memory of a rank"));
+  EXPECT_THAT(failure_of([&] { ShmSegment::map(empty); }),
+              testing::HasSubstr("no memory of a rank"));
   close(empty);
   EXPECT_THAT(failure_of([&] { ShmSegment::map(-1); }), testing::HasSubstr("no memory of a rank"));
   const int null = open("/dev/null", O_RDWR);
-  EXPECT_THAT(failure_of([&] { ShmSegment::map(null); }), testing::HasSubstr("no memory of a rank"));
+  EXPECT_THAT(failure_of([&] { ShmSegment::map(null); }),
+              testing::HasSubstr("no memory of a rank"));
   close(null);
 }
 
@@ -244,8 +246,7 @@ TEST(Message, DamageIsAnError) {
   EXPECT_THAT(failure_of([&] { check_message_header(header, 4); }),
               testing::HasSubstr("message 3 came where 4 was due"));
   body[50] = std::byte{8};
-  EXPECT_THAT(failure_of([&] { check_message_body(header, body); }),
-              testing::HasSubstr("damaged"));
+  EXPECT_THAT(failure_of([&] { check_message_body(header, body); }), testing::HasSubstr("damaged"));
   MessageHeader foreign = header;
   foreign.magic = 1;
   EXPECT_THROW(check_message_header(foreign, 3), Error);

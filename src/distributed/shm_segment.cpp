@@ -50,8 +50,8 @@ bool are_sensible(const ShmSizes& sizes) {
 }
 
 std::byte* map_shared(int descriptor, int64_t bytes) {
-  void* data = mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED,
-                    descriptor, 0);
+  void* data =
+      mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0);
   if (data == MAP_FAILED) {
     throw_error(ErrorCode::kResourceExhausted,
                 "[distributed] cannot map {} bytes of memory shared by the ranks: {}", bytes,
@@ -71,10 +71,11 @@ ShmSegment::~ShmSegment() {
 }
 
 std::shared_ptr<ShmSegment> ShmSegment::create(const ShmSizes& sizes) {
-  check_argument(are_sensible(sizes),
-                 "[distributed] {} ranks with sums of {} elements and messages of {} bytes: at most "
-                 "{} ranks, and sizes that are not empty",
-                 sizes.ranks, sizes.sum_elements, sizes.message_bytes, kMaxShmRanks);
+  check_argument(
+      are_sensible(sizes),
+      "[distributed] {} ranks with sums of {} elements and messages of {} bytes: at most "
+      "{} ranks, and sizes that are not empty",
+      sizes.ranks, sizes.sum_elements, sizes.message_bytes, kMaxShmRanks);
   const int64_t bytes = total_bytes(sizes);
   const int descriptor = memfd_create("lanner-ranks", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (descriptor < 0 || ftruncate(descriptor, bytes) != 0) {
@@ -144,8 +145,8 @@ float* ShmSegment::sums(int parity, int rank) const {
 
 std::span<std::byte> ShmSegment::message(int parity, int rank) const {
   const int64_t index = int64_t{parity} * sizes_.ranks + rank;
-  std::byte* first = data_ + kAlignment + ranks_bytes(sizes_) +
-                     int64_t{2} * sizes_.ranks * sum_bytes(sizes_);
+  std::byte* first =
+      data_ + kAlignment + ranks_bytes(sizes_) + int64_t{2} * sizes_.ranks * sum_bytes(sizes_);
   return {first + index * message_bytes(sizes_), static_cast<size_t>(sizes_.message_bytes)};
 }
 

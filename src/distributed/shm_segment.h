@@ -22,7 +22,7 @@ struct alignas(128) ShmRank {
   std::atomic<int32_t> process_id;
   // What the collective of an epoch is, and of what size; of odd and even epochs in turn.
   std::atomic<uint64_t> operation[2];
-  char reason[256];                 // why it failed; complete before `state` says so
+  char reason[256];  // why it failed; complete before `state` says so
 };
 
 static_assert(std::atomic<uint32_t>::is_always_lock_free &&
@@ -30,7 +30,7 @@ static_assert(std::atomic<uint32_t>::is_always_lock_free &&
 
 struct ShmSizes {
   int ranks = 0;
-  int64_t sum_elements = 0;    // of the largest sum, fp32
+  int64_t sum_elements = 0;   // of the largest sum, fp32
   int64_t message_bytes = 0;  // of a gathered or broadcast piece
 };
 

@@ -13,6 +13,7 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   LlmConfig config;
   config.dtype = options.dtype;
   config.kv_dtype = options.kv_dtype;
+  config.attention = options.attention;
   config.threads = options.threads > 0 ? options.threads : context.threads;
   config.max_context = options.max_context;
   config.max_sequences = 1;  // a command asks one question at a time

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/testing/fake_llm.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -13,7 +14,8 @@ namespace {
 
 class FakeLlm : public LLM {
  public:
-  explicit FakeLlm(std::shared_ptr<FakeScript> script) : script_(std::move(script)) {}
+  explicit FakeLlm(std::shared_ptr<FakeScript> script)
+      : script_(std::move(script)), kv_dtype_(script_->config.kv_dtype) {}
   ~FakeLlm() override {
     abort(0);
     if (thread_.joinable()) thread_.join();
@@ -76,6 +78,23 @@ class FakeLlm : public LLM {
     script_->logits_tokens = tokens;
     script_->logits_path = path;
   }
+  // Likes the byte after the one that came; each type of KV cache has errors of its own.
+  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) override {
+    script_->logits_tokens = tokens;
+    constexpr size_t kVocabulary = 300, kRows = 3;
+    const float error = kv_dtype_ == "int8" ? 0.1f : 0.0f;
+    for (size_t first = 0; first < tokens.size(); first += kRows) {
+      const size_t rows = std::min(kRows, tokens.size() - first);
+      std::vector<float> values;
+      for (size_t row = 0; row < rows; ++row) {
+        for (size_t i = 0; i < kVocabulary; ++i) {
+          const bool likely = static_cast<int32_t>(i) == tokens[first + row] + 1;
+          values.push_back((likely ? 5.0f : 0.0f) + error * static_cast<float>(i % 5));
+        }
+      }
+      on_rows(static_cast<int64_t>(first), values);
+    }
+  }
   SamplingParams default_sampling_params() const override { return script_->defaults; }
   int max_context() const override { return 2048; }
   LlmStats stats() const override {
@@ -88,7 +107,7 @@ class FakeLlm : public LLM {
     stats.peak_memory_bytes = int64_t{3} << 20;
     return stats;
   }
-  std::string report() const override { return "{}"; }
+  std::string report() const override { return R"({"model": {"vocab_size": 300}})"; }
 
  private:
   void stream(const OutputCallback& on_output) {
@@ -114,6 +133,7 @@ class FakeLlm : public LLM {
   }
 
   std::shared_ptr<FakeScript> script_;
+  std::string kv_dtype_;
   std::atomic<bool> aborted_{false};
   std::thread thread_;
 };
@@ -159,6 +179,12 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
     script->config = config;
     script->benchmark = benchmark;
     return fmt::format(R"({{"model": {{"name": "{}"}}}})", path);
+  };
+  backend.benchmark_attention = [](const AttentionBenchmark& options,
+                                   const std::function<void(const std::string&)>& on_step) {
+    on_step("something");
+    return fmt::format(R"({{"kv_dtype": "{}", "attention": [{{"tokens": {}, "head_dim": {}}}]}})",
+                       options.kv_dtype, options.tokens.at(0), options.head_dims.at(0));
   };
   backend.model_report = [](const std::string& path, const LlmConfig&) {
     return fmt::format(R"({{"machine": {{"isa": "avx2"}}, "model": {{"path": "{}"}}}})", path);
