@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // y[m, 4096] = x[m, 4096] * w^T for each type of weight, on all CPUs of the affinity mask. So many
-// weights take turns that they fit no cache. Every figure stands beside the machine's limit,
-// measured just before it: `of_read` is the share of the read bandwidth (the limit of few rows),
-// `of_peak` that of the arithmetic the kernel uses (the limit of many).
+// weights take turns that they fit no cache. On a shared machine the bandwidth can halve from one
+// second to the next, so each round measures the limits and then the op, and the shares are medians
+// over the rounds: `of_read` of the read bandwidth (the limit of few rows), `of_peak` of the
+// arithmetic the kernel uses (the limit of many), `of_roofline` of the longer of both.
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -10,19 +11,21 @@
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <immintrin.h>
 #include <sched.h>
 
 #include "base/testing/random.h"
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/packed_weight.h"
+#include "kernels/machine_peak/kernels.h"
 
 namespace lanner {
 namespace {
 
 constexpr int64_t kSize = 4096;  // n and k
-constexpr int64_t kBytesBeyondCaches = int64_t{512} << 20;
+constexpr int64_t kBytesBeyondCaches = int64_t{256} << 20;
+constexpr int kRounds = 7;
+constexpr double kRoundSeconds = 0.02;
 
 std::vector<int> affine_cpus() {
   cpu_set_t set;
@@ -51,105 +54,42 @@ double seconds(Function function) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-template <typename Function>
-double median_seconds(int repeats, Function function) {
-  std::vector<double> times;
-  for (int i = 0; i < repeats; ++i) times.push_back(seconds(function));
-  std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-  return times[static_cast<size_t>(repeats / 2)];
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
-// Twelve independent chains of one instruction.
-#define LANNER_PEAK_LOOP(register_type, instruction)                                              \
-  register_type r[12];                                                                            \
-  std::memset(&r, 0, sizeof r);                                                                   \
-  for (int64_t i = 0; i < count; ++i) {                                                           \
-    __asm__ volatile(instruction " %0, %0, %0\n" instruction " %1, %1, %1\n" instruction          \
-                                 " %2, %2, %2\n" instruction " %3, %3, %3\n" instruction          \
-                                 " %4, %4, %4\n" instruction " %5, %5, %5\n" instruction          \
-                                 " %6, %6, %6\n" instruction " %7, %7, %7\n" instruction          \
-                                 " %8, %8, %8\n" instruction " %9, %9, %9\n" instruction          \
-                                 " %10, %10, %10\n" instruction " %11, %11, %11\n"                \
-                     : "+v"(r[0]), "+v"(r[1]), "+v"(r[2]), "+v"(r[3]), "+v"(r[4]), "+v"(r[5]),    \
-                       "+v"(r[6]), "+v"(r[7]), "+v"(r[8]), "+v"(r[9]), "+v"(r[10]), "+v"(r[11])); \
-  }
+// A thread's share of the memory that is read to know the bandwidth.
+constexpr int64_t kReadBytes = int64_t{64} << 20;
 
-// With AT&T operands all alike, source and destination order does not matter.
-__attribute__((target("avx2,fma"))) void fma_avx2(int64_t count) {
-  LANNER_PEAK_LOOP(__m256, "vfmadd231ps")
-}
-__attribute__((target("avx512f"))) void fma_avx512(int64_t count) {
-  LANNER_PEAK_LOOP(__m512, "vfmadd231ps")
-}
-__attribute__((target("avx2,avxvnni"))) void dot_avx_vnni(int64_t count) {
-  LANNER_PEAK_LOOP(__m256i, "%{vex%} vpdpbusd")
-}
-__attribute__((target("avx2"))) void dot_avx2(int64_t count) {
-  LANNER_PEAK_LOOP(__m256i, "vpmaddubsw")
-}
-__attribute__((target("avx512f,avx512vnni"))) void dot_avx512_vnni(int64_t count) {
-  LANNER_PEAK_LOOP(__m512i, "vpdpbusd")
-}
-__attribute__((target("avx512f,avx512bf16"))) void dot_avx512_bf16(int64_t count) {
-  LANNER_PEAK_LOOP(__m512i, "vdpbf16ps")
-}
-
-enum class Arithmetic { kF32, kBf16, kInt8 };
-
-struct Peak {
-  void (*loop)(int64_t count);
-  int operations;  // of one instruction
-};
-
-// Operations per second of all threads; 0 where there are no vectors.
-double peak_operations(Arithmetic arithmetic) {
-  const Isa isa = cpu_isa();
-  Peak peak{nullptr, 0};
-  switch (arithmetic) {
-    case Arithmetic::kF32:
-      if (isa.has(Isa::kAvx2)) peak = {fma_avx2, 16};
-      if (isa.has(Isa::kAvx512)) peak = {fma_avx512, 32};
-      break;
-    case Arithmetic::kBf16:
-      peak = {dot_avx512_bf16, 64};
-      break;
-    case Arithmetic::kInt8:
-      if (isa.has(Isa::kAvx2)) peak = {dot_avx2, 64};
-      if (isa.has(Isa::kAvxVnni)) peak = {dot_avx_vnni, 64};
-      if (isa.has(Isa::kAvx512Vnni)) peak = {dot_avx512_vnni, 128};
-      break;
-  }
-  if (peak.loop == nullptr) return 0.0;
-  constexpr int64_t kCount = 2000000;
-  const double time = median_seconds(5, [&] { pool().run([&](int) { peak.loop(kCount); }); });
-  return 12.0 * kCount * peak.operations * pool().size() / time;
-}
-
-// Bytes per second of all threads, each reading eight streams.
-double read_bandwidth() {
+// One pass over memory that fits no cache: bytes per second of all threads.
+double read_pass() {
+  static const ReadFn read = select_read(cpu_isa()).read;
   static const Buffer buffer = [] {
-    Buffer memory(static_cast<size_t>(kBytesBeyondCaches));
-    pool().parallel_for(kBytesBeyondCaches, [&](int64_t begin, int64_t end) {
-      std::memset(memory.data() + begin, 1, static_cast<size_t>(end - begin));
+    Buffer memory(static_cast<size_t>(kReadBytes * pool().size()));
+    pool().run([&](int thread) {
+      std::memset(memory.data() + thread * kReadBytes, 1, static_cast<size_t>(kReadBytes));
     });
     return memory;
   }();
-  const double time = median_seconds(5, [&] {
-    pool().parallel_for(kBytesBeyondCaches / 64 / 8, [&](int64_t begin, int64_t end) {
-      const std::byte* p = buffer.data() + begin * 64 * 8;
-      const int64_t stream = (end - begin) * 64;
-      __m128i sum = _mm_setzero_si128();
-      for (int64_t i = 0; i < stream; i += 64) {
-        for (int s = 0; s < 8; ++s) {
-          // One word a line: what is measured is the memory, not the loads.
-          sum = _mm_or_si128(sum,
-                             _mm_load_si128(reinterpret_cast<const __m128i*>(p + s * stream + i)));
-        }
-      }
-      benchmark::DoNotOptimize(sum);
+  const double time = seconds([&] {
+    pool().run([&](int thread) {
+      benchmark::DoNotOptimize(read(buffer.data() + thread * kReadBytes, kReadBytes / 8));
     });
   });
-  return static_cast<double>(kBytesBeyondCaches) / time;
+  return static_cast<double>(kReadBytes * pool().size()) / time;
+}
+
+// One pass of multiply-adds on registers: operations per second of all threads; 0 where there is no
+// instruction for the type.
+double peak_pass(PeakType type) {
+  const PeakKernel* kernel = select_peak(type, cpu_isa());
+  if (kernel == nullptr) return 0.0;
+  constexpr int64_t kPeakRounds = 300000;
+  const double time = seconds(
+      [&] { pool().run([&](int) { benchmark::DoNotOptimize(kernel->run(kPeakRounds)); }); });
+  return static_cast<double>(kPeakRounds * kernel->operations) * pool().size() / time;
 }
 
 // Random bytes in which every fp16 scale is harmless.
@@ -188,31 +128,44 @@ void run(benchmark::State& state, BenchType type) {
   const Tensor y_tensor(y.data(), DType::kF32, {m, kSize});
   Workspace workspace;
   const GemmX form = gemm_path(*weights[0].impl().segments[0].kernel, m).x;
-  const double read = read_bandwidth();
-  const double peak = peak_operations(form == GemmX::kF32    ? Arithmetic::kF32
-                                      : form == GemmX::kBf16 ? Arithmetic::kBf16
-                                                             : Arithmetic::kInt8);
-  size_t next = 0;
-  std::vector<double> times;
-  for (auto _ : state) {
-    times.push_back(
-        seconds([&] { gemm(x_tensor, weights[next], {}, y_tensor, workspace, pool()); }));
-    next = (next + 1) % weights.size();
-  }
-  std::nth_element(times.begin(), times.begin() + static_cast<int64_t>(times.size() / 2),
-                   times.end());
-  const double time = times[times.size() / 2];
+  const PeakType peak_type = form == GemmX::kF32    ? PeakType::kF32
+                             : form == GemmX::kBf16 ? PeakType::kBf16
+                                                    : PeakType::kInt8;
   const double packed_bytes = static_cast<double>(weights[0].bytes());
   const double operations = 2.0 * static_cast<double>(m * kSize * kSize);
+  size_t next = 0;
+  const auto multiply = [&] {
+    gemm(x_tensor, weights[next], {}, y_tensor, workspace, pool());
+    next = (next + 1) % weights.size();
+  };
+  multiply();
+  std::vector<double> times, reads, peaks, of_read, of_peak, of_roofline;
+  for (auto _ : state) {
+    const double read = read_pass();
+    const double peak = peak_pass(peak_type);
+    double total = 0;
+    int count = 0;
+    for (; total < kRoundSeconds; ++count) total += seconds(multiply);
+    const double time = total / count;
+    state.SetIterationTime(time);
+    times.push_back(time);
+    reads.push_back(read);
+    peaks.push_back(peak);
+    of_read.push_back(packed_bytes / time / read);
+    of_peak.push_back(peak > 0 ? operations / time / peak : 0);
+    // The longer of reading and multiplying at 60 % of the peak, over the time taken.
+    of_roofline.push_back(std::max(packed_bytes / read, peak > 0 ? operations / (0.6 * peak) : 0) /
+                          time);
+  }
+  const double time = median(times);
   state.SetLabel(weights[0].kernel_name());
-  state.counters["median_us"] = time * 1e6;
+  state.counters["read_GB/s"] = median(reads) / 1e9;
+  state.counters["peak_GOP/s"] = median(peaks) / 1e9;
   state.counters["GB/s"] = packed_bytes / time / 1e9;
-  state.counters["of_read"] = packed_bytes / time / read;
   state.counters["GOP/s"] = operations / time / 1e9;
-  state.counters["of_peak"] = peak > 0 ? operations / time / peak : 0;
-  // The longer of reading and multiplying at 60 % of the peak, over the time taken.
-  state.counters["of_roofline"] =
-      std::max(packed_bytes / read, peak > 0 ? operations / (0.6 * peak) : 0) / time;
+  state.counters["of_read"] = median(of_read);
+  state.counters["of_peak"] = median(of_peak);
+  state.counters["of_roofline"] = median(of_roofline);
 }
 
 const bool registered = [] {
@@ -227,7 +180,7 @@ const bool registered = [] {
     auto* bench = benchmark::RegisterBenchmark(
         name.c_str(), [type](benchmark::State& state) { run(state, type); });
     bench->ArgName("m")->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(512);
-    bench->UseRealTime()->Unit(benchmark::kMicrosecond)->MinTime(0.2);
+    bench->UseManualTime()->Unit(benchmark::kMicrosecond)->Iterations(kRounds);
   }
   return true;
 }();
