@@ -8,7 +8,8 @@
 namespace lanner {
 
 // The types that LlmConfig::dtype and LlmConfig::kv_dtype may name, besides "auto".
-inline constexpr const char* kWeightDtypes[] = {"fp32", "fp16", "bf16", "int8"};
+inline constexpr const char* kWeightDtypes[] = {"fp32", "fp16",    "bf16",     "int8",     "w8a8",
+                                                "int4", "int4g64", "int4g128", "int4_asym"};
 // "int8" rotates keys before it quantises them, which costs a quarter of the accuracy that
 // "int8-plain" costs.
 inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16", "int8", "int8-plain"};
@@ -19,7 +20,9 @@ inline constexpr const char* kAttentionMethods[] = {"slim", "flash"};
 
 // How a model is loaded and run. Every field has a working default.
 struct LlmConfig {
-  // Type the weights are held in: "auto" (as the file has them) or one of kWeightDtypes.
+  // Type the weights are held in: "auto" (as the file has them) or one of kWeightDtypes. int8 and
+  // int4 have a scale for every 32 values, int4g64 and int4g128 for 64 and 128, int4_asym a minimum
+  // besides; w8a8 has one scale per output and per token: faster than int8, and less accurate.
   std::string dtype = "auto";
   // Draw the weights at random instead of reading them (measurements): the path of the model is
   // then a folder with config.json, a config.json, or the name of a preset such as "llama-1b".

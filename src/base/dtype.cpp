@@ -9,7 +9,7 @@ namespace lanner {
 namespace {
 
 // Two int4 values share a byte, hence a "block" of two.
-constexpr std::array<DTypeInfo, 17> kDTypes = {{
+constexpr std::array<DTypeInfo, 21> kDTypes = {{
     {DType::kF32, "fp32", 1, 4},
     {DType::kF16, "fp16", 1, 2},
     {DType::kBf16, "bf16", 1, 2},
@@ -17,6 +17,10 @@ constexpr std::array<DTypeInfo, 17> kDTypes = {{
     {DType::kI8, "int8", 1, 1},
     {DType::kU8, "uint8", 1, 1},
     {DType::kI4, "int4", 2, 1},
+    {DType::kI4G64, "int4g64", 64, 34},
+    {DType::kI4G128, "int4g128", 128, 66},
+    {DType::kI4Asym, "int4_asym", 32, 20},
+    {DType::kW8A8, "w8a8", 1, 1},
     {DType::kQ4_0, "q4_0", 32, 18},
     {DType::kQ4_1, "q4_1", 32, 20},
     {DType::kQ5_0, "q5_0", 32, 22},

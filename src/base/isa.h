@@ -33,6 +33,7 @@ class Isa {
   constexpr bool has(Feature feature) const { return (bits_ & feature) != 0; }
   constexpr Isa operator|(Isa other) const { return from_bits(bits_ | other.bits_); }
   constexpr Isa operator&(Isa other) const { return from_bits(bits_ & other.bits_); }
+  constexpr Isa without(Isa other) const { return from_bits(bits_ & ~other.bits_); }
   friend constexpr bool operator==(Isa, Isa) = default;
 
   // "avx2 avx512 avx512_vnni"; "scalar" for the empty set.

@@ -12,7 +12,8 @@ namespace lanner {
 // y[n] = x[n] in another type, round to nearest even. n is a whole number of blocks of block types.
 using ConvertRowFn = void (*)(const void* x, int64_t n, void* y);
 
-// The fastest row conversion that `isa` can run: from any type of dtypes() but int4 and int32 to
+// The fastest row conversion that `isa` can run: from any type of dtypes() but int32 and those
+// that weights are only packed as to
 // fp32 (block types are dequantised), and from fp32 to fp16 and bf16.
 // Throws Error(kUnsupported) naming both types for any other pair.
 ConvertRowFn select_convert(DType from, DType to, Isa isa = cpu_isa());

@@ -13,7 +13,7 @@
 namespace lanner {
 namespace {
 
-bool is_embeddable(DType dtype) { return dtype != DType::kI4 && dtype != DType::kI32; }
+bool is_embeddable(DType dtype) { return !is_packing(dtype) && dtype != DType::kI32; }
 
 // Random bytes, but for the floats: those may be NaN, which equals nothing.
 std::vector<std::byte> random_table(DType dtype, int64_t elements) {

@@ -12,6 +12,8 @@ static constexpr Isa kNeeds{Isa::kAvx2};
 static const GemmKernel kKernels[] = {
     int8_kernel("avx2.int8", kNeeds),
     group_kernel<GemmGroup::kI4G32>("avx2.int4g32", kNeeds),
+    group_kernel<GemmGroup::kI4G64>("avx2.int4g64", kNeeds),
+    group_kernel<GemmGroup::kI4G128>("avx2.int4g128", kNeeds),
     group_kernel<GemmGroup::kI4G32M>("avx2.int4g32m", kNeeds),
     group_kernel<GemmGroup::kI8G32>("avx2.int8g32", kNeeds),
     group_kernel<GemmGroup::kI8G32M>("avx2.int8g32m", kNeeds),
@@ -22,6 +24,6 @@ static const GemmKernel kKernels[] = {
     group_kernel<GemmGroup::kI4G16K>("avx2.int4g16k", kNeeds),
 };
 
-const GemmKernelTable kGemmAvx2Int = {kKernels, 10};
+const GemmKernelTable kGemmAvx2Int = {kKernels, 12};
 
 }  // namespace lanner

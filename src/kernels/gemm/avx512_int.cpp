@@ -12,6 +12,8 @@ static constexpr Isa kNeeds{Isa::kAvx512};
 static const GemmKernel kKernels[] = {
     int8_kernel("avx512.int8", kNeeds),
     group_kernel<GemmGroup::kI4G32>("avx512.int4g32", kNeeds),
+    group_kernel<GemmGroup::kI4G64>("avx512.int4g64", kNeeds),
+    group_kernel<GemmGroup::kI4G128>("avx512.int4g128", kNeeds),
     group_kernel<GemmGroup::kI4G32M>("avx512.int4g32m", kNeeds),
     group_kernel<GemmGroup::kI8G32>("avx512.int8g32", kNeeds),
     group_kernel<GemmGroup::kI8G32M>("avx512.int8g32m", kNeeds),
@@ -22,6 +24,6 @@ static const GemmKernel kKernels[] = {
     group_kernel<GemmGroup::kI4G16K>("avx512.int4g16k", kNeeds),
 };
 
-const GemmKernelTable kGemmAvx512Int = {kKernels, 10};
+const GemmKernelTable kGemmAvx512Int = {kKernels, 12};
 
 }  // namespace lanner

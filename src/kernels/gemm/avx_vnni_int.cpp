@@ -12,6 +12,8 @@ static constexpr Isa kNeeds{Isa::kAvx2, Isa::kAvxVnni};
 static const GemmKernel kKernels[] = {
     int8_kernel("avx_vnni.int8", kNeeds),
     group_kernel<GemmGroup::kI4G32>("avx_vnni.int4g32", kNeeds),
+    group_kernel<GemmGroup::kI4G64>("avx_vnni.int4g64", kNeeds),
+    group_kernel<GemmGroup::kI4G128>("avx_vnni.int4g128", kNeeds),
     group_kernel<GemmGroup::kI4G32M>("avx_vnni.int4g32m", kNeeds),
     group_kernel<GemmGroup::kI8G32>("avx_vnni.int8g32", kNeeds),
     group_kernel<GemmGroup::kI8G32M>("avx_vnni.int8g32m", kNeeds),
@@ -22,6 +24,6 @@ static const GemmKernel kKernels[] = {
     group_kernel<GemmGroup::kI4G16K>("avx_vnni.int4g16k", kNeeds),
 };
 
-const GemmKernelTable kGemmAvxVnni = {kKernels, 10};
+const GemmKernelTable kGemmAvxVnni = {kKernels, 12};
 
 }  // namespace lanner

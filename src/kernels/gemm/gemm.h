@@ -14,21 +14,26 @@
 
 namespace lanner {
 
-// cpu_isa() without the features whose kernels are slower than those they would replace: bf16 on
-// CPUs that multiply it no faster than fp32.
+struct GemmKernel;
+
+// cpu_isa() without the features whose kernels are slower than those they would replace (bf16 on
+// CPUs that multiply it no faster than fp32), and without AMX unless its kernels agree with those
+// for AVX-512 here and now.
 Isa gemm_isa();
 
 struct GemmPackOptions {
   // Type to hold the weights in; unset: as they come.
   std::optional<DType> dtype;
   Isa isa = gemm_isa();
+  // Instead of the best for `isa`, for comparisons; of the group that the weights are packed for.
+  const GemmKernel* kernel = nullptr;
 };
 
 // A weight matrix [n, k] packed once at load for the kernels of one group, in the order they read
 // it. Row-wise concatenation of its parts (Q, K and V; gate and up), which may differ in type.
 class PackedWeight {
  public:
-  // Each part [n_i, k], any type of dtypes() but int4 and int32.
+  // Each part [n_i, k], any type of dtypes() but int32 and those of is_packing().
   // Throws Error(kInvalidArgument) when the parts' k differ, Error(kUnsupported) naming the type.
   static PackedWeight pack(std::span<const Tensor> parts, const GemmPackOptions& options,
                            ThreadPool& threads);

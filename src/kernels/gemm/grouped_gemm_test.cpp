@@ -120,8 +120,8 @@ TEST(GroupedGemm, EqualsOneGemmPerGroup) {
       {0, 0, 150, 0, 0},    // all tokens to one expert
       {30, 41, 12, 64, 5},  // a prompt
   };
-  for (std::optional<DType> dtype :
-       std::vector<std::optional<DType>>{DType::kF32, DType::kBf16, DType::kI8, DType::kI4}) {
+  for (std::optional<DType> dtype : std::vector<std::optional<DType>>{
+           DType::kF32, DType::kBf16, DType::kW8A8, DType::kI8, DType::kI4}) {
     for (const auto& rows : sizes) {
       for (int threads : {1, 3}) {
         SCOPED_TRACE(fmt::format("{}, {} rows of expert 1, {} threads", *dtype, rows[1], threads));

@@ -75,11 +75,14 @@ struct PackedGroup {
     return mul(load_int8_as_f(block + offset + g * kPanelRows + part * kLanes),
                load_fp16(block + d_offset + part * kLanes * 2));
   }
+  static constexpr int kGroupsPerScale = kLayout.scale_group / kLayout.group;
   static inline VecF scale(const std::byte* block, int g, int part) {
+    g /= kGroupsPerScale;
     if constexpr (kLayout.two_level) return two_level(block, 0, kLayout.scale_offset, g, part);
     return load_fp16(block + kLayout.scale_offset + (g * kPanelRows + part * kLanes) * 2);
   }
   static inline VecF min(const std::byte* block, int g, int part) {
+    g /= kGroupsPerScale;
     if constexpr (kLayout.two_level) return two_level(block, 32, kLayout.min_offset, g, part);
     return load_fp16(block + kLayout.min_offset + (g * kPanelRows + part * kLanes) * 2);
   }

@@ -101,6 +101,7 @@ struct GemmKernelTable {
   std::span<const GemmKernel> list() const { return {kernels, static_cast<size_t>(num_kernels)}; }
 };
 
+extern const GemmKernelTable kGemmAmx;
 extern const GemmKernelTable kGemmAvx512Bf16;
 extern const GemmKernelTable kGemmAvx512Vnni;
 extern const GemmKernelTable kGemmAvx512;
@@ -110,10 +111,45 @@ extern const GemmKernelTable kGemmAvx2;
 extern const GemmKernelTable kGemmAvx2Int;
 extern const GemmKernelTable kGemmScalar;
 
+// Quantises a panel of 16 rows: w [16][stride] fp32 holds k values a row, k a multiple of the
+// layout's k_block; panel gets scales, minima and values. The scale of a group maps its largest
+// magnitude to the end of the range (its lowest and highest value, with minima), and a NaN or an
+// infinity makes the group's scale NaN.
+using GemmQuantizeFn = void (*)(const float* w, int64_t stride, int64_t k, std::byte* panel);
+
+struct GemmQuantizer {
+  GemmGroup group;
+  GemmQuantizeFn quantize;
+};
+
+struct GemmQuantizerTable {
+  Isa needs;
+  const GemmQuantizer* quantizers;
+  int num_quantizers;
+
+  std::span<const GemmQuantizer> list() const {
+    return {quantizers, static_cast<size_t>(num_quantizers)};
+  }
+};
+
+extern const GemmQuantizerTable kGemmQuantizersAvx512;
+extern const GemmQuantizerTable kGemmQuantizersAvx2;
+extern const GemmQuantizerTable kGemmQuantizersScalar;
+
+// Best first; all have the same groups and give the same bits.
+std::span<const GemmQuantizerTable* const> gemm_quantizer_tables();
+
+// Null for a group that nothing is quantised to.
+GemmQuantizeFn select_gemm_quantizer(GemmGroup group, Isa isa);
+
 // Best first; the last runs everywhere and has every group.
 std::span<const GemmKernelTable* const> gemm_kernel_tables();
 
 const GemmKernel& select_gemm(GemmGroup group, Isa isa);
+
+// Whether two kernels of one group multiply alike, on a small example that uses all of their paths:
+// what is asked before a kernel that no machine of ours could run is trusted.
+bool gemm_kernels_agree(const GemmKernel& candidate, const GemmKernel& trusted);
 
 // The path of a kernel for that many rows.
 const GemmPath& gemm_path(const GemmKernel& kernel, int64_t rows);

@@ -11,19 +11,29 @@
 namespace lanner {
 namespace {
 
-// What a part is packed as: fp32, fp16, bf16, int8, int4, or its own block type.
+// What a part is packed as: a plain type, a packing, or its own block type. Blocks whose layout is
+// the packing's stay as they are, exactly.
 DType target_dtype(DType source, std::optional<DType> wanted) {
-  if (source == DType::kI4 || source == DType::kI32) {
+  if (is_packing(source) || source == DType::kI32) {
     throw_error(ErrorCode::kUnsupported, "[gemm] cannot multiply by {} weights", source);
   }
-  if (!wanted) return source == DType::kU8 ? DType::kF32 : source;
+  if (!wanted) {
+    if (source == DType::kU8) return DType::kF32;
+    return source == DType::kI8 ? DType::kW8A8 : source;
+  }
   switch (*wanted) {
+    case DType::kI8:
+      return source == DType::kQ8_0 || source == DType::kQ5_0 ? source : *wanted;
     case DType::kI4:
-      return source == DType::kQ4_0 ? source : DType::kI4;
+      return source == DType::kQ4_0 ? source : *wanted;
+    case DType::kI4Asym:
+      return source == DType::kQ4_1 ? source : *wanted;
     case DType::kF32:
     case DType::kF16:
     case DType::kBf16:
-    case DType::kI8:
+    case DType::kI4G64:
+    case DType::kI4G128:
+    case DType::kW8A8:
       return *wanted;
     default:
       if (*wanted == source) return source;
@@ -40,10 +50,18 @@ GemmGroup target_group(DType target) {
       return GemmGroup::kF16;
     case DType::kBf16:
       return GemmGroup::kBf16;
-    case DType::kI8:
+    case DType::kW8A8:
       return GemmGroup::kI8;
+    case DType::kI8:
+      return GemmGroup::kI8G32;
     case DType::kI4:
       return GemmGroup::kI4G32;
+    case DType::kI4G64:
+      return GemmGroup::kI4G64;
+    case DType::kI4G128:
+      return GemmGroup::kI4G128;
+    case DType::kI4Asym:
+      return GemmGroup::kI4G32M;
     default:
       return block_group(target);
   }
@@ -79,8 +97,17 @@ class PanelPacker {
   PanelPacker(const Tensor& part, DType target, const GemmSegment& segment, Isa isa)
       : part_(part), target_(target), segment_(segment), k_(part.size(1)) {
     const DType source = part.dtype();
-    if (target_ == DType::kI8) {
+    if (!is_block_dtype(target_) || is_packing(target_)) {
+      quantize_ = select_gemm_quantizer(target_group(target_), isa);
+    }
+    if (quantize_ != nullptr) {
+      to_fp32_ = select_convert(source, DType::kF32, isa);
+      fp32_ = Buffer(static_cast<size_t>(kChunk * 4 * kPanelRows));
+      return;
+    }
+    if (target_ == DType::kW8A8) {
       int8_ = Buffer(static_cast<size_t>(segment_.k_padded * kPanelRows));
+      if (source == DType::kI8) return;
     }
     if (source == target_) return;
     if (source != DType::kF32) {
@@ -97,6 +124,7 @@ class PanelPacker {
     const int64_t row_begin = panel * kPanelRows;
     const int num_rows = static_cast<int>(std::min<int64_t>(kPanelRows, segment_.n - row_begin));
     std::byte* out = segment_.data + panel * segment_.panel_bytes;
+    if (quantize_ != nullptr) return quantize(num_rows, row_begin, out);
     const std::byte* rows[kPanelRows] = {};
     for (int r = 0; r < num_rows; ++r) rows[r] = source_row(row_begin + r, r);
     switch (target_) {
@@ -106,20 +134,37 @@ class PanelPacker {
         return interleave<uint16_t, 1>(rows, num_rows, k_, out);
       case DType::kBf16:
         return interleave<uint16_t, 2>(rows, num_rows, k_, out);
+      case DType::kW8A8:
+        return pack_int8(rows, num_rows, row_begin, out);
       default:
         break;
     }
-    if (target_ == DType::kI8) return pack_int8(rows, num_rows, row_begin, out);
-    for (int r = 0; r < num_rows; ++r) {
-      if (target_ == DType::kI4) {
-        quantize_int4_row(reinterpret_cast<const float*>(rows[r]), k_, r, out);
-      } else {
-        repack_block_row(target_, rows[r], k_, r, out);
-      }
-    }
+    for (int r = 0; r < num_rows; ++r) repack_block_row(target_, rows[r], k_, r, out);
   }
 
  private:
+  // Values of a row quantised at a time: whole blocks of every source and every layout, and sixteen
+  // rows of them stay in the first-level cache.
+  static constexpr int64_t kChunk = 256;
+
+  // Every row of the panel, those past the last zero, in chunks of k.
+  void quantize(int num_rows, int64_t row_begin, std::byte* out) {
+    auto* w = fp32_.as<float>();
+    const GemmLayout& layout = segment_.layout;
+    if (num_rows < kPanelRows) std::fill(w, w + kChunk * kPanelRows, 0.0f);
+    for (int64_t begin = 0; begin < k_; begin += kChunk) {
+      const int64_t count = std::min(kChunk, k_ - begin);
+      const int64_t padded = round_up(count, int64_t{layout.k_block});
+      const int64_t offset = dtype_bytes(part_.dtype(), begin);
+      for (int r = 0; r < num_rows; ++r) {
+        float* row = w + r * kChunk;
+        to_fp32_(part_.raw_row(row_begin + r) + offset, count, row);
+        std::fill(row + count, row + padded, 0.0f);
+      }
+      quantize_(w, kChunk, padded, out + begin / layout.k_block * layout.block_bytes);
+    }
+  }
+
   // Row `row` of the part in the type that packing wants, in slot r of the scratch if converted.
   const std::byte* source_row(int64_t row, int r) {
     const std::byte* source = part_.raw_row(row);
@@ -163,9 +208,10 @@ class PanelPacker {
   DType target_;
   const GemmSegment& segment_;
   int64_t k_;
+  GemmQuantizeFn quantize_ = nullptr;  // to a layout of groups
   ConvertRowFn to_fp32_ = nullptr;
   ConvertRowFn from_fp32_ = nullptr;
-  Buffer fp32_;    // [16, k]
+  Buffer fp32_;    // [16, k], or [16, kChunk]
   Buffer narrow_;  // [16, k]
   Buffer int8_;    // [16, k_padded]
 };
@@ -212,7 +258,8 @@ PackedWeight PackedWeight::pack(std::span<const Tensor> parts, const GemmPackOpt
     const DType target = target_dtype(part.dtype(), options.dtype);
     const GemmGroup group = target_group(target);
     GemmSegment s;
-    s.kernel = &select_gemm(group, options.isa);
+    s.kernel = options.kernel != nullptr ? options.kernel : &select_gemm(group, options.isa);
+    LANNER_CHECK(s.kernel->group == group);
     s.layout = gemm_layout(group);
     s.n = part.size(0);
     s.n_begin = impl.n;

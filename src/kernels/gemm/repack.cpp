@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/gemm/repack.h"
 
-#include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/checked.h"
@@ -181,7 +179,7 @@ void store_block(const SourceBlock& source, int count, int64_t k, int row, std::
       }
     }
   } else {
-    const int index = k_in_block / kLayout.group * kPanelRows + row;
+    const int index = k_in_block / kLayout.scale_group * kPanelRows + row;
     std::memcpy(block + kLayout.scale_offset + index * 2, &source.d, 2);
     if (kLayout.has_min) std::memcpy(block + kLayout.min_offset + index * 2, &source.dmin, 2);
   }
@@ -197,11 +195,6 @@ void repack_row(const std::byte* blocks, int64_t k, int row, std::byte* panel) {
     take_apart(reinterpret_cast<const Block*>(blocks)[i], source);
     store_block<kGroup>(source, kElements, i * kElements, row, panel);
   }
-}
-
-// A NaN becomes `low`, so that it can be converted to an integer.
-float limit(float value, float low, float high) {
-  return std::min(value > low ? value : low, high);
 }
 
 }  // namespace
@@ -257,26 +250,6 @@ void repack_block_row(DType dtype, const std::byte* blocks, int64_t k, int row, 
       return repack_row<kI8G16K, BlockQ6K>(blocks, k, row, panel);
     default:
       throw_error(ErrorCode::kUnsupported, "[gemm] {} is no block type", dtype);
-  }
-}
-
-void quantize_int4_row(const float* w, int64_t k, int row, std::byte* panel) {
-  SourceBlock source;
-  for (int64_t begin = 0; begin < k; begin += 32) {
-    const int64_t count = std::min<int64_t>(32, k - begin);
-    // -8 is there and +8 is not, so the value of largest magnitude becomes -8.
-    float extreme = 0.0f;
-    for (int64_t i = 0; i < count; ++i) {
-      if (std::abs(w[begin + i]) > std::abs(extreme)) extreme = w[begin + i];
-    }
-    source.d = fp32_to_fp16(extreme / -8.0f);
-    const float d = fp16_to_fp32(source.d);
-    const float inverse = d == 0.0f ? 0.0f : 1.0f / d;
-    for (int64_t i = 0; i < 32; ++i) {
-      const float value = i < count ? w[begin + i] * inverse + 8.5f : 8.0f;
-      source.q[i] = static_cast<uint8_t>(limit(value, 0.0f, 15.0f));
-    }
-    store_block<GemmGroup::kI4G32>(source, 32, begin, row, panel);
   }
 }
 

@@ -16,7 +16,4 @@ GemmGroup block_group(DType dtype);
 // panel is zero before, so that what is padded multiplies to zero.
 void repack_block_row(DType dtype, const std::byte* blocks, int64_t k, int row, std::byte* panel);
 
-// The same quantised from fp32 to int4 in groups of 32 with a fp16 scale (group kI4G32), as q4_0.
-void quantize_int4_row(const float* w, int64_t k, int row, std::byte* panel);
-
 }  // namespace lanner

@@ -113,7 +113,7 @@ void unpack_group(const std::byte* packed, int64_t blocks, std::byte* unpacked) 
       auto* scale = reinterpret_cast<float*>(unpacked);
       auto* min = reinterpret_cast<float*>(unpacked + unpacked_min_offset(kLayout.group));
       for (int g = 0; g < kGroups; ++g) {
-        const int index = k0 / kLayout.group + g;
+        const int index = (k0 + g * kLayout.group) / kLayout.scale_group;
         for (int r = 0; r < kPanelRows; ++r) {
           scale[g * kPanelRows + r] = scale_at(packed, kLayout.scale_offset, 0, index, r);
           if (kLayout.has_min) {
@@ -180,6 +180,8 @@ constexpr GemmKernel kKernels[] = {
      finish,
      {{kAllRows, GemmX::kInt8Row, int8_tile, nullptr, 0, 1}, {}, {}}},
     group_kernel<GemmGroup::kI4G32>("scalar.int4g32"),
+    group_kernel<GemmGroup::kI4G64>("scalar.int4g64"),
+    group_kernel<GemmGroup::kI4G128>("scalar.int4g128"),
     group_kernel<GemmGroup::kI4G32M>("scalar.int4g32m"),
     group_kernel<GemmGroup::kI8G32>("scalar.int8g32"),
     group_kernel<GemmGroup::kI8G32M>("scalar.int8g32m"),
@@ -192,6 +194,6 @@ constexpr GemmKernel kKernels[] = {
 
 }  // namespace
 
-const GemmKernelTable kGemmScalar = {kKernels, 13};
+const GemmKernelTable kGemmScalar = {kKernels, 15};
 
 }  // namespace lanner
