@@ -31,8 +31,8 @@ DecoderBlock::DecoderBlock(const BlockConfig& config, int64_t hidden,
                            const WeightScope& weights, LoadContext& context)
     : residual_(config.residual),
       output_scale_(config.output_scale),
-      attention_half_(make_half(config, config.attention_norm, config.attention_output_norm, hidden,
-                                weights)),
+      attention_half_(
+          make_half(config, config.attention_norm, config.attention_output_norm, hidden, weights)),
       mlp_half_(make_half(config, config.mlp_norm, config.mlp_output_norm, hidden, weights)),
       attention_(make_attention(config, std::move(rotary), weights, context)),
       mlp_(make_mlp(config, weights, context)) {}

@@ -33,7 +33,8 @@ void transpose(const Tensor& from, std::byte* to) {
 CheckpointTensor transposed(const CheckpointTensor& stored, const std::string& name) {
   const Tensor& from = stored.view;
   const DTypeInfo& type = dtype_info(from.dtype());
-  const bool is_plain = type.block_elements == 1 && (type.block_bytes == 2 || type.block_bytes == 4);
+  const bool is_plain =
+      type.block_elements == 1 && (type.block_bytes == 2 || type.block_bytes == 4);
   if (!is_plain) {
     throw_error(ErrorCode::kUnsupported, "tensor '{}' of type {} cannot be transposed", name,
                 from.dtype());

@@ -48,7 +48,9 @@ OutputHead::OutputHead(const OutputConfig& config, const InputEmbedding& input,
 }
 
 int64_t OutputHead::parameters() const {
-  const auto count = [](const Linear& linear) { return linear.in_features() * linear.out_features(); };
+  const auto count = [](const Linear& linear) {
+    return linear.in_features() * linear.out_features();
+  };
   return count(*output_) + (projection_ ? count(*projection_) : 0);
 }
 

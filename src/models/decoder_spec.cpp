@@ -26,11 +26,12 @@ ModelInfo model_info(const DecoderSpec& spec, std::string model_type) {
                  .unpacked_weights = {}};
   int reach = std::numeric_limits<int>::max();
   for (const BlockConfig& block : spec.blocks) {
-    LANNER_CHECK(block.num_kv_heads() == info.num_kv_heads &&
-                 block.k_head_dim() == info.head_dim && block.v_head_dim() == info.v_head_dim);
+    LANNER_CHECK(block.num_kv_heads() == info.num_kv_heads && block.k_head_dim() == info.head_dim &&
+                 block.v_head_dim() == info.v_head_dim);
     if (!block.attention.rope) continue;
     reach = std::min(reach, block.attention.rope->max_length());
-    info.recompute_length = std::max(info.recompute_length, block.attention.rope->recompute_length());
+    info.recompute_length =
+        std::max(info.recompute_length, block.attention.rope->recompute_length());
   }
   if (info.max_position == 0) info.max_position = reach;
   LANNER_CHECK(info.max_position < std::numeric_limits<int>::max());
@@ -38,7 +39,8 @@ ModelInfo model_info(const DecoderSpec& spec, std::string model_type) {
   // Tied embeddings are packed as output weights, and a copy of them in the file is not read.
   info.unpacked_weights.push_back((spec.output.tied ? spec.output.name : spec.input.tokens) +
                                   ".weight");
-  if (!spec.input.positions.empty()) info.unpacked_weights.push_back(spec.input.positions + ".weight");
+  if (!spec.input.positions.empty())
+    info.unpacked_weights.push_back(spec.input.positions + ".weight");
   if (!spec.optional_prefix.empty()) {
     std::vector<std::string> shorter;
     for (const std::string& name : info.unpacked_weights) {

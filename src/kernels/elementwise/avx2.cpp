@@ -42,7 +42,7 @@ static void clamp(float limit, const float* x, int64_t n, float* y) {
   }
 }
 
-const ElementwiseKernel kElementwiseAvx2 = {"avx2",    Isa{Isa::kAvx2}, scaled_add,
-                                            multiply, soft_cap,         clamp};
+const ElementwiseKernel kElementwiseAvx2 = {"avx2",   Isa{Isa::kAvx2}, scaled_add,
+                                            multiply, soft_cap,        clamp};
 
 }  // namespace lanner

@@ -20,7 +20,8 @@ static void scaled_add(float a, const float* x, float b, int64_t n, float* y) {
 
 static void multiply(const float* x, const float* factors, int64_t n, float* y) {
   for (int64_t i = 0; i < n; i += 16) {
-    const __m512 product = _mm512_mul_ps(load_avx512(x + i, n - i), load_avx512(factors + i, n - i));
+    const __m512 product =
+        _mm512_mul_ps(load_avx512(x + i, n - i), load_avx512(factors + i, n - i));
     store_avx512(y + i, n - i, product);
   }
 }
@@ -42,7 +43,7 @@ static void clamp(float limit, const float* x, int64_t n, float* y) {
   }
 }
 
-const ElementwiseKernel kElementwiseAvx512 = {"avx512",    Isa{Isa::kAvx512}, scaled_add,
-                                            multiply, soft_cap,         clamp};
+const ElementwiseKernel kElementwiseAvx512 = {"avx512", Isa{Isa::kAvx512}, scaled_add,
+                                              multiply, soft_cap,          clamp};
 
 }  // namespace lanner

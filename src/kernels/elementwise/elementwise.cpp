@@ -63,10 +63,10 @@ void scaled_add(float a, const Tensor& x, float b, const Tensor& y, ThreadPool& 
 
 void multiply_columns(const Tensor& x, const Tensor& factors, const Tensor& y,
                       ThreadPool& threads) {
-  check_argument(x.shape().rank() > 0 && factors.dtype() == DType::kF32 &&
-                     factors.numel() == x.size(-1),
-                 "[elementwise] factors are {} {}, expected fp32, one for each column of {}",
-                 factors.dtype(), factors.shape(), x.shape());
+  check_argument(
+      x.shape().rank() > 0 && factors.dtype() == DType::kF32 && factors.numel() == x.size(-1),
+      "[elementwise] factors are {} {}, expected fp32, one for each column of {}", factors.dtype(),
+      factors.shape(), x.shape());
   const ElementwiseKernel& kernel = select_elementwise();
   const float* values = factors.data<float>();
   for_each_piece(x, y, threads, [&](const float* from, int64_t first, int64_t count, float* to) {

@@ -7,7 +7,8 @@
 namespace lanner {
 
 // Small functions of each element on its own. x and y are [num_tokens, size] fp32 with any row
-// stride and y may be x itself. All throw Error(kInvalidArgument) when shapes or types do not match.
+// stride and y may be x itself. All throw Error(kInvalidArgument) when shapes or types do not
+// match.
 
 // y = a x + b y; with b = 0 y is not read.
 void scaled_add(float a, const Tensor& x, float b, const Tensor& y, ThreadPool& threads);

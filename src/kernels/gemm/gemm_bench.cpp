@@ -17,6 +17,9 @@
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/packed_weight.h"
+#ifdef LANNER_WITH_ONEDNN
+#include "kernels/gemm/onednn.h"
+#endif
 #include "kernels/machine_peak/kernels.h"
 
 namespace lanner {
@@ -120,32 +123,25 @@ const std::vector<PackedWeight>& packed_weights(const BenchType& type) {
   return weights;
 }
 
-void run(benchmark::State& state, BenchType type) {
-  const int64_t m = state.range(0);
-  const std::vector<PackedWeight>& weights = packed_weights(type);
-  std::vector<float> x = random_normal(m * kSize, 1), y(static_cast<size_t>(m * kSize));
-  const Tensor x_tensor(x.data(), DType::kF32, {m, kSize});
-  const Tensor y_tensor(y.data(), DType::kF32, {m, kSize});
-  Workspace workspace;
-  const GemmX form = gemm_path(*weights[0].impl().segments[0].kernel, m).x;
-  const PeakType peak_type = form == GemmX::kF32    ? PeakType::kF32
-                             : form == GemmX::kBf16 ? PeakType::kBf16
-                                                    : PeakType::kInt8;
-  const double packed_bytes = static_cast<double>(weights[0].bytes());
+// Rounds of measuring the limits and then `multiply`, which takes the weights of turn `next`.
+template <typename Multiply>
+void measure(benchmark::State& state, int64_t m, PeakType peak_type, int64_t weight_bytes,
+             size_t num_weights, Multiply multiply) {
+  const double packed_bytes = static_cast<double>(weight_bytes);
   const double operations = 2.0 * static_cast<double>(m * kSize * kSize);
   size_t next = 0;
-  const auto multiply = [&] {
-    gemm(x_tensor, weights[next], {}, y_tensor, workspace, pool());
-    next = (next + 1) % weights.size();
+  const auto turn = [&] {
+    multiply(next);
+    next = (next + 1) % num_weights;
   };
-  multiply();
+  turn();
   std::vector<double> times, reads, peaks, of_read, of_peak, of_roofline;
   for (auto _ : state) {
     const double read = read_pass();
     const double peak = peak_pass(peak_type);
     double total = 0;
     int count = 0;
-    for (; total < kRoundSeconds; ++count) total += seconds(multiply);
+    for (; total < kRoundSeconds; ++count) total += seconds(turn);
     const double time = total / count;
     state.SetIterationTime(time);
     times.push_back(time);
@@ -158,7 +154,6 @@ void run(benchmark::State& state, BenchType type) {
                           time);
   }
   const double time = median(times);
-  state.SetLabel(weights[0].kernel_name());
   state.counters["read_GB/s"] = median(reads) / 1e9;
   state.counters["peak_GOP/s"] = median(peaks) / 1e9;
   state.counters["GB/s"] = packed_bytes / time / 1e9;
@@ -168,20 +163,81 @@ void run(benchmark::State& state, BenchType type) {
   state.counters["of_roofline"] = median(of_roofline);
 }
 
+void run(benchmark::State& state, BenchType type) {
+  const int64_t m = state.range(0);
+  const std::vector<PackedWeight>& weights = packed_weights(type);
+  std::vector<float> x = random_normal(m * kSize, 1), y(static_cast<size_t>(m * kSize));
+  const Tensor x_tensor(x.data(), DType::kF32, {m, kSize});
+  const Tensor y_tensor(y.data(), DType::kF32, {m, kSize});
+  Workspace workspace;
+  const GemmX form = gemm_path(*weights[0].impl().segments[0].kernel, m).x;
+  const PeakType peak_type = form == GemmX::kF32    ? PeakType::kF32
+                             : form == GemmX::kBf16 ? PeakType::kBf16
+                                                    : PeakType::kInt8;
+  state.SetLabel(weights[0].kernel_name());
+  measure(state, m, peak_type, weights[0].bytes(), weights.size(),
+          [&](size_t next) { gemm(x_tensor, weights[next], {}, y_tensor, workspace, pool()); });
+}
+
+#ifdef LANNER_WITH_ONEDNN
+void run_onednn(benchmark::State& state, OneDnnMatmul::Type type, PeakType peak_type) {
+  const int64_t m = state.range(0);
+  pool();  // pins this thread, which oneDNN's threads are told of by GOMP_CPU_AFFINITY or not at
+           // all
+  std::vector<OneDnnMatmul> products;
+  products.emplace_back(type, m, kSize, kSize);
+  if (products[0].is_reference()) {
+    return state.SkipWithError("oneDNN has only its reference for this type on this CPU");
+  }
+  while (products[0].weight_bytes() * static_cast<int64_t>(products.size()) < kBytesBeyondCaches) {
+    products.emplace_back(type, m, kSize, kSize);
+  }
+  state.SetLabel(products[0].implementation());
+  measure(state, m, peak_type, products[0].weight_bytes(), products.size(),
+          [&](size_t next) { products[next].run(); });
+}
+#endif
+
+void add_rows(benchmark::internal::Benchmark* bench) {
+  bench->ArgName("m")->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(512);
+  bench->UseManualTime()->Unit(benchmark::kMicrosecond)->Iterations(kRounds);
+}
+
 const bool registered = [] {
   const BenchType types[] = {
-      {DType::kF32, {}},  {DType::kF16, {}},  {DType::kBf16, {}}, {DType::kF32, DType::kI8},
-      {DType::kQ4_0, {}}, {DType::kQ4_1, {}}, {DType::kQ5_0, {}}, {DType::kQ5_1, {}},
-      {DType::kQ8_0, {}}, {DType::kQ2K, {}},  {DType::kQ3K, {}},  {DType::kQ4K, {}},
-      {DType::kQ5K, {}},  {DType::kQ6K, {}},
+      {DType::kF32, {}},
+      {DType::kF16, {}},
+      {DType::kBf16, {}},
+      {DType::kF32, DType::kW8A8},
+      {DType::kF32, DType::kI8},
+      {DType::kF32, DType::kI4},
+      {DType::kF32, DType::kI4G128},
+      {DType::kF32, DType::kI4Asym},
+      {DType::kQ4_0, {}},
+      {DType::kQ4_1, {}},
+      {DType::kQ5_0, {}},
+      {DType::kQ5_1, {}},
+      {DType::kQ8_0, {}},
+      {DType::kQ2K, {}},
+      {DType::kQ3K, {}},
+      {DType::kQ4K, {}},
+      {DType::kQ5K, {}},
+      {DType::kQ6K, {}},
   };
   for (const BenchType& type : types) {
     const std::string name = fmt::format("gemm/{}", dtype_name(type.packed.value_or(type.source)));
-    auto* bench = benchmark::RegisterBenchmark(
-        name.c_str(), [type](benchmark::State& state) { run(state, type); });
-    bench->ArgName("m")->Arg(1)->Arg(4)->Arg(8)->Arg(16)->Arg(512);
-    bench->UseManualTime()->Unit(benchmark::kMicrosecond)->Iterations(kRounds);
+    add_rows(benchmark::RegisterBenchmark(name.c_str(),
+                                          [type](benchmark::State& state) { run(state, type); }));
   }
+#ifdef LANNER_WITH_ONEDNN
+  const auto add_onednn = [](const char* name, OneDnnMatmul::Type type, PeakType peak) {
+    add_rows(benchmark::RegisterBenchmark(
+        name, [=](benchmark::State& state) { run_onednn(state, type, peak); }));
+  };
+  add_onednn("onednn/fp32", OneDnnMatmul::Type::kF32, PeakType::kF32);
+  add_onednn("onednn/bf16", OneDnnMatmul::Type::kBf16, PeakType::kBf16);
+  add_onednn("onednn/int8", OneDnnMatmul::Type::kInt8, PeakType::kInt8);
+#endif
   return true;
 }();
 
