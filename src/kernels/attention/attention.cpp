@@ -63,7 +63,13 @@ class AttentionRun {
         y_(y),
         kernel_(select_attention(cache.layout.dtype)),
         group_(params.num_heads / cache.layout.kv_heads),
-        stride_(static_cast<int>(round_up(cache.layout.v_head_dim, 16))) {
+        stride_(static_cast<int>(round_up(cache.layout.v_head_dim, 16))),
+        strides_{cache.layout.block_size / kPanelTokens,
+                 cache.layout.block_bytes(),
+                 cache.layout.head_bytes(),
+                 cache.layout.k_bytes(),
+                 cache.layout.k_panel_bytes(),
+                 cache.layout.v_panel_bytes()} {
     const KvLayout& layout = cache.layout;
     // The panels of one step stay in L1 while all tiles of the block use them.
     const int64_t half_l1 = cache_sizes().l1d / 2;
@@ -139,7 +145,13 @@ class AttentionRun {
   const AttentionKernel& kernel_;
   const int group_;
   const int stride_;  // of the rows of sums
-  int k_step_ = 0;    // panels
+  // Of the layout, which computes them anew at every call.
+  struct Strides {
+    int panels_per_block;
+    int64_t block_bytes, head_bytes, k_bytes, k_panel_bytes, v_panel_bytes;
+  };
+  const Strides strides_;
+  int k_step_ = 0;  // panels
   int v_step_ = 0;
 };
 
@@ -162,15 +174,14 @@ void AttentionRun::pack_queries(const Item& item, std::byte* queries) const {
 
 AttentionRun::Panel AttentionRun::panel(const Item& item, int p) const {
   const AttentionSequence& sequence = sequences_[static_cast<size_t>(item.sequence)];
-  const KvLayout& layout = cache_.layout;
-  const int panels_per_block = layout.block_size / kPanelTokens;
   const int last = (sequence.past_length + sequence.query_length - 1) / kPanelTokens;
   p = std::min(p, last);
-  const int32_t block = sequence.block_table[static_cast<size_t>(p / panels_per_block)];
-  const std::byte* data = cache_.data + block * layout.block_bytes();
-  const int in_block = p % panels_per_block;
-  return {data + layout.k_offset(item.kv_head) + in_block * layout.k_panel_bytes(),
-          data + layout.v_offset(item.kv_head) + in_block * layout.v_panel_bytes()};
+  const int32_t block = sequence.block_table[static_cast<size_t>(p / strides_.panels_per_block)];
+  const std::byte* head =
+      cache_.data + block * strides_.block_bytes + item.kv_head * strides_.head_bytes;
+  const int in_block = p % strides_.panels_per_block;
+  return {head + in_block * strides_.k_panel_bytes,
+          head + strides_.k_bytes + in_block * strides_.v_panel_bytes};
 }
 
 // Panels [panel_begin, panel_end) of the sequence for every row of the item.

@@ -53,6 +53,10 @@ void int8_scores_of_panels(const std::byte* queries, int head_dim, const std::by
       for (int v = 0; v < kVecs; ++v) sum[v][r] = Vec::dot(sum[v][r], k[v], quad);
     }
   }
+  if constexpr (Rows <= kFetchRows) {  // the scales behind them
+#pragma GCC unroll 16
+    for (int p = 0; p < Panels; ++p) Vec::fetch(k_panels[p + kAttentionAhead] + quads * 64);
+  }
   const auto* scales = reinterpret_cast<const float*>(q);
   const int32_t* offsets = q + Rows;
 #pragma GCC unroll 16
@@ -106,6 +110,7 @@ void int8_values_of_columns(const float* tile, int rows, int row, const std::byt
       const std::byte* next = v_panels[panel + kAttentionAhead] + offset;
 #pragma GCC unroll 16
       for (int at = 0; at < Vectors * kVecBytes; at += 64) Vec::fetch(next + at);
+      if (column == 0 && quad % 4 == 0) Vec::fetch(next + int64_t{kPanelTokens} * v_head_dim);
     }
     VecI value[Vectors];
 #pragma GCC unroll 16
@@ -145,7 +150,7 @@ template <typename Vec, int Rows>
 void int8_values_of_rows(const float* tile, int rows, int row, const std::byte* const* v_panels,
                          int first_quad, int last_quad, int v_head_dim,
                          const AttentionRowResult* results, float* sums, int64_t stride) {
-  constexpr int kVectors = Rows == 1 ? Vec::kValueRows : Rows <= Vec::kValueRows / 2 ? 4 : 2;
+  constexpr int kVectors = Rows == 1 ? Vec::kLanes / 2 : Rows <= Vec::kValueRows / 2 ? 4 : 2;
   int column = 0;
   const auto run = [&]<int Vectors>() {
     for (; column + (Vectors - 1) * Vec::kLanes < v_head_dim; column += Vectors * Vec::kLanes) {
