@@ -321,7 +321,7 @@ std::string benchmark_model(const std::string& path, const LlmConfig& given,
 
   const ModelRunner& runner = engine.runner();
   Json model = describe_model(files, runner.plan());
-  const Json loaded = describe_weights(runner.model());
+  const Json loaded = describe_loaded(runner);
   const Json& peak = machine.at("peak_gops").at(loaded.at("arithmetic").get<std::string>());
   const Limits limits{.bandwidth = machine.at("read_gbps").get<double>(),
                       .peak = peak.is_null() ? 0 : peak.get<double>()};
