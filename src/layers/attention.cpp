@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 
-#include "kernels/attention/attention.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/kv_store/kv_store.h"
 
@@ -57,6 +56,20 @@ std::vector<float> alibi_slopes(int num_heads) {
   return slopes;
 }
 
+void attend(const Tensor& q, const ForwardBatch& batch, const KvCacheView& cache,
+            AttentionParams params, const Tensor& y, ExecutionContext& context) {
+  params.rule = context.attention_rule;
+  std::vector<AttentionSequence> sequences;
+  sequences.reserve(batch.sequences.size());
+  for (const ForwardBatch::Sequence& s : batch.sequences) {
+    sequences.push_back({.query_begin = s.token_begin,
+                         .query_length = s.token_count,
+                         .past_length = s.past_length,
+                         .block_table = s.block_table});
+  }
+  attention(q, sequences, cache, params, y, context.workspace, context.threads);
+}
+
 Attention::Attention(const AttentionConfig& config, std::shared_ptr<const RotaryEmbedding> rotary,
                      const WeightScope& weights, LoadContext& context)
     : config_(config),
@@ -73,6 +86,7 @@ Attention::Attention(const AttentionConfig& config, std::shared_ptr<const Rotary
     k_norm_.emplace(*config.k_norm, config.qk_norm_span, config.num_kv_heads, config.head_dim,
                     weights);
   }
+  if (config.sinks) sinks_ = load_vector(weights, "sinks", config.num_heads);
   if (config.alibi) alibi_slopes_ = alibi_slopes(config.num_heads);
 }
 
@@ -85,7 +99,6 @@ void Attention::forward(const Tensor& x, const ForwardBatch& batch, const KvCach
 
   const Tensor qkv = context.workspace.tensor(DType::kF32, Shape{tokens, qkv_.out_features()});
   qkv_.forward(x, qkv, context);
-  if (config_.clip_qkv > 0.0f) clamp(config_.clip_qkv, qkv, qkv, context.threads);
   const Tensor q = qkv.columns(0, q_width);
   const Tensor k = qkv.columns(q_width, q_width + kv_width);
   const Tensor v = qkv.columns(q_width + kv_width, q_width + 2 * kv_width);
@@ -94,28 +107,21 @@ void Attention::forward(const Tensor& x, const ForwardBatch& batch, const KvCach
     if (k_norm_) k_norm_->forward(k, context);
   };
   if (!config_.qk_norm_after_rope) norm_heads();
+  if (config_.clip_qkv > 0.0f) clamp(config_.clip_qkv, qkv, qkv, context.threads);
   // Q and K are neighbours: one pass rotates the heads of both.
   if (rotary_) rotary_->apply(qkv.columns(0, q_width + kv_width), batch, context);
   if (config_.qk_norm_after_rope) norm_heads();
   kv_store(k, v, batch.slots, cache, context.threads);
 
-  std::vector<AttentionSequence> sequences;
-  sequences.reserve(batch.sequences.size());
-  for (const ForwardBatch::Sequence& s : batch.sequences) {
-    sequences.push_back({.query_begin = s.token_begin,
-                         .query_length = s.token_count,
-                         .past_length = s.past_length,
-                         .block_table = s.block_table});
-  }
   const AttentionParams params{
       .num_heads = config_.num_heads,
       .scale = config_.scale,
       .soft_cap = config_.soft_cap,
       .sliding_window = config_.sliding_window,
       .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data(),
-      .rule = context.attention_rule};
+      .sinks = sinks_.empty() ? nullptr : sinks_.data()};
   const Tensor attended = context.workspace.tensor(DType::kF32, Shape{tokens, q_width});
-  attention(q, sequences, cache, params, attended, context.workspace, context.threads);
+  attend(q, batch, cache, params, attended, context);
   if (accumulate) {
     output_.forward_add(attended, y, context);
   } else {

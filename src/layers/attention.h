@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/kv_layout.h"
+#include "kernels/attention/attention.h"
 #include "layers/linear.h"
 #include "layers/norm.h"
 #include "layers/rotary.h"
@@ -34,9 +35,10 @@ struct AttentionConfig {
   std::optional<NormConfig> q_norm, k_norm;
   HeadNormSpan qk_norm_span = HeadNormSpan::kHead;
   bool qk_norm_after_rope = false;
-  float clip_qkv = 0.0f;   // > 0: Q, K and V are kept within [-clip_qkv, clip_qkv]
+  float clip_qkv = 0.0f;   // > 0: Q, K and V are kept within [-clip_qkv, clip_qkv] before RoPE
   float soft_cap = 0.0f;   // > 0: scores = cap * tanh(scores / cap)
   int sliding_window = 0;  // > 0: a query sees itself and the window - 1 tokens before it
+  bool sinks = false;      // a learned logit per head joins the softmax and is dropped after it
   bool alibi = false;  // scores fall linearly with the distance (Press et al., arXiv 2108.12409)
 
   // Names in the checkpoint, and how it stores the matrices.
@@ -46,6 +48,10 @@ struct AttentionConfig {
   std::string output = "o_proj";
   bool transposed = false;  // stored as [in, out]
 };
+
+// Attention of every sequence of the batch over the cache; q and y as in kernels/attention.
+void attend(const Tensor& q, const ForwardBatch& batch, const KvCacheView& cache,
+            AttentionParams params, const Tensor& y, ExecutionContext& context);
 
 // What mixes the tokens of a sequence, over the KV cache.
 class AttentionLayer {
@@ -79,6 +85,7 @@ class Attention : public AttentionLayer {
   ColumnParallelLinear qkv_;
   RowParallelLinear output_;
   std::optional<HeadNorm> q_norm_, k_norm_;
+  std::vector<float> sinks_;         // [num_heads], or empty
   std::vector<float> alibi_slopes_;  // [num_heads], or empty
 };
 

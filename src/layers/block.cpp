@@ -15,13 +15,19 @@ std::unique_ptr<const AttentionLayer> make_attention(const BlockConfig& config,
                                                      std::shared_ptr<const RotaryEmbedding> rotary,
                                                      const WeightScope& weights,
                                                      LoadContext& context) {
-  return std::make_unique<Attention>(config.attention, std::move(rotary),
-                                     scope_of(config.attention_name, weights), context);
+  const WeightScope own = scope_of(config.attention_name, weights);
+  if (config.latent_attention) {
+    return std::make_unique<LatentAttention>(*config.latent_attention, std::move(rotary), own,
+                                             context);
+  }
+  return std::make_unique<Attention>(config.attention, std::move(rotary), own, context);
 }
 
 std::unique_ptr<const FeedForward> make_mlp(const BlockConfig& config, const WeightScope& weights,
                                             LoadContext& context) {
-  return std::make_unique<Mlp>(config.mlp, scope_of(config.mlp_name, weights), context);
+  const WeightScope own = scope_of(config.mlp_name, weights);
+  if (config.moe) return std::make_unique<Moe>(*config.moe, own, context);
+  return std::make_unique<Mlp>(config.mlp, own, context);
 }
 
 }  // namespace

@@ -6,7 +6,9 @@
 #include <string>
 
 #include "layers/attention.h"
+#include "layers/latent_attention.h"
 #include "layers/mlp.h"
+#include "layers/moe.h"
 #include "layers/norm.h"
 
 namespace lanner {
@@ -31,12 +33,25 @@ struct BlockConfig {
   // Names below the block's; empty: their tensors are the block's own.
   std::string attention_name = "self_attn";
   AttentionConfig attention;
+  std::optional<LatentAttentionConfig> latent_attention = std::nullopt;  // in its place
   std::string mlp_name = "mlp";
   MlpConfig mlp;
+  std::optional<MoeConfig> moe = std::nullopt;  // in the MLP's place
 
-  int num_kv_heads() const { return attention.num_kv_heads; }
-  int k_head_dim() const { return attention.head_dim; }
-  int v_head_dim() const { return attention.head_dim; }
+  int num_heads() const {
+    return latent_attention ? latent_attention->num_heads : attention.num_heads;
+  }
+  // Of what the cache holds.
+  int num_kv_heads() const { return latent_attention ? 1 : attention.num_kv_heads; }
+  int k_head_dim() const {
+    return latent_attention ? latent_attention->k_dim() : attention.head_dim;
+  }
+  int v_head_dim() const {
+    return latent_attention ? latent_attention->kv_rank : attention.head_dim;
+  }
+  const std::optional<RopeConfig>& rope() const {
+    return latent_attention ? latent_attention->rope : attention.rope;
+  }
 };
 
 // One block of a decoder, built from its config. Immutable after construction.

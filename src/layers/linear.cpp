@@ -8,8 +8,8 @@
 #include <memory>
 
 #include "base/buffer.h"
-#include "base/error.h"
 #include "layers/load_vector.h"
+#include "layers/transpose.h"
 
 namespace lanner {
 namespace {
@@ -20,31 +20,10 @@ int64_t tensor_rows(const LinearPart& part) {
   return part.rows.empty() ? part.out_features : part.tensor_rows;
 }
 
-template <typename T>
-void transpose(const Tensor& from, std::byte* to) {
-  const int64_t rows = from.size(0), columns = from.size(1);
-  T* out = reinterpret_cast<T*>(to);
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* row = reinterpret_cast<const T*>(from.raw_row(r));
-    for (int64_t c = 0; c < columns; ++c) out[c * rows + r] = row[c];
-  }
-}
-
 CheckpointTensor transposed(const CheckpointTensor& stored, const std::string& name) {
   const Tensor& from = stored.view;
-  const DTypeInfo& type = dtype_info(from.dtype());
-  const bool is_plain =
-      type.block_elements == 1 && (type.block_bytes == 2 || type.block_bytes == 4);
-  if (!is_plain) {
-    throw_error(ErrorCode::kUnsupported, "tensor '{}' of type {} cannot be transposed", name,
-                from.dtype());
-  }
   auto memory = std::make_shared<Buffer>(static_cast<size_t>(from.bytes()));
-  if (type.block_bytes == 2) {
-    transpose<uint16_t>(from, memory->data());
-  } else {
-    transpose<uint32_t>(from, memory->data());
-  }
+  transpose(from, memory->data(), name);
   return {Tensor(memory->data(), from.dtype(), Shape{from.size(1), from.size(0)}), memory};
 }
 
@@ -98,10 +77,13 @@ void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context
   run(x, y, /*accumulate=*/false, /*with_bias=*/true, context);
 }
 
-void WeightTally::add(const Linear& linear) {
-  bytes += linear.bytes();
-  parameters += linear.in_features() * linear.out_features();
-  const std::string name = linear.kernel_name();
+void WeightTally::add(const PackedWeight& weight, double share) {
+  const int64_t elements = weight.n() * weight.k();
+  bytes += weight.bytes();
+  parameters += elements;
+  active_bytes += share * static_cast<double>(weight.bytes());
+  active_parameters += share * static_cast<double>(elements);
+  const std::string name = weight.kernel_name();
   if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.push_back(name);
 }
 

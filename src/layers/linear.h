@@ -44,6 +44,7 @@ class Linear {
   int64_t out_features() const { return weight_.n(); }
   int64_t bytes() const { return weight_.bytes(); }
   const char* kernel_name() const { return weight_.kernel_name(); }
+  const PackedWeight& weight() const { return weight_; }
 
   // x [num_tokens, in_features], y [num_tokens, out_features], fp32.
   void forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
@@ -62,7 +63,12 @@ struct WeightTally {
   int64_t bytes = 0;
   int64_t parameters = 0;
   std::vector<std::string> kernels;  // e.g. "avx512_vnni.int8"
-  void add(const Linear& linear);
+  // Of those, what one token is multiplied with: all but the experts it does not go to.
+  double active_bytes = 0;
+  double active_parameters = 0;
+  void add(const Linear& linear) { add(linear.weight()); }
+  // A token is multiplied with `share` of the weight.
+  void add(const PackedWeight& weight, double share = 1.0);
 };
 
 // Split by output rows: every rank computes its own outputs from the whole input.

@@ -122,6 +122,15 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       factor = rope.required_double("factor");
       break;
     case RopeScaling::kDynamic:
+      if (const auto alpha = rope.optional_double("alpha")) {
+        // HunYuan: a base stretched once and for all. The other keys have no effect then.
+        theta *= std::pow(*alpha, rotary_dim / (rotary_dim - 2.0));
+        scaling = RopeScaling::kDefault;
+        for (const char* key : {"factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim"}) {
+          rope.ignore(key);
+        }
+        break;
+      }
       factor = rope.required_double("factor");
       // The reference goes by max_position_embeddings.
       rope.refuse_unless("original_max_position_embeddings", max_position);
@@ -145,6 +154,7 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       const double mscale = rope.optional_double("mscale", 0.0, DoubleRange::not_negative());
       const double mscale_all_dim =
           rope.optional_double("mscale_all_dim", 0.0, DoubleRange::not_negative());
+      score_scaling = std::pow(yarn_mscale(factor, mscale_all_dim), 2.0);
       if (rope.contains("attention_factor")) {
         attention_scaling = rope.required_double("attention_factor");
       } else if (mscale != 0.0 && mscale_all_dim != 0.0) {

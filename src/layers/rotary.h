@@ -45,6 +45,7 @@ struct RopeConfig {
   double beta_slow = 1.0;            // yarn
   bool truncate = true;              // yarn: whole dimensions as the ends of the ramp
   double attention_scaling = 1.0;    // yarn, longrope: factor of cos and sin
+  double score_scaling = 1.0;        // yarn: of QK^T, where a family applies it (DeepSeek)
   std::vector<double> short_factor;  // longrope, [rotary_dim / 2]
   std::vector<double> long_factor;
 };

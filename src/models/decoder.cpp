@@ -43,18 +43,18 @@ DecoderModel::DecoderModel(const DecoderSpec& given, ModelInfo info, const Check
 
   // Blocks with the same RoPE share its tables.
   std::vector<std::pair<RopeConfig, std::shared_ptr<const RotaryEmbedding>>> rotaries;
-  const auto rotary_of = [&](const AttentionConfig& attention) {
-    if (!attention.rope) return std::shared_ptr<const RotaryEmbedding>();
+  const auto rotary_of = [&](const BlockConfig& block) {
+    if (!block.rope()) return std::shared_ptr<const RotaryEmbedding>();
     for (const auto& [config, rotary] : rotaries) {
-      if (config == *attention.rope) return rotary;
+      if (config == *block.rope()) return rotary;
     }
-    rotaries.emplace_back(*attention.rope, std::make_shared<const RotaryEmbedding>(
-                                               *attention.rope, attention.head_dim, context));
+    rotaries.emplace_back(*block.rope(), std::make_shared<const RotaryEmbedding>(
+                                             *block.rope(), block.k_head_dim(), context));
     return rotaries.back().second;
   };
   blocks_.reserve(spec.blocks.size());
   for (const BlockConfig& block : spec.blocks) {
-    blocks_.emplace_back(block, spec.hidden_size, rotary_of(block.attention),
+    blocks_.emplace_back(block, spec.hidden_size, rotary_of(block),
                          weights.at(spec.layers).at(static_cast<int>(blocks_.size())), context);
     blocks_.back().tally(tally_);
   }

@@ -17,7 +17,7 @@ ModelInfo model_info(const DecoderSpec& spec, std::string model_type) {
                  .hidden_size = spec.hidden_size,
                  .vocab_size = spec.vocab_size,
                  .max_position = spec.max_position,
-                 .num_heads = first.attention.num_heads,
+                 .num_heads = first.num_heads(),
                  .num_kv_heads = first.num_kv_heads(),
                  .head_dim = first.k_head_dim(),
                  .v_head_dim = first.v_head_dim(),
@@ -28,10 +28,9 @@ ModelInfo model_info(const DecoderSpec& spec, std::string model_type) {
   for (const BlockConfig& block : spec.blocks) {
     LANNER_CHECK(block.num_kv_heads() == info.num_kv_heads && block.k_head_dim() == info.head_dim &&
                  block.v_head_dim() == info.v_head_dim);
-    if (!block.attention.rope) continue;
-    reach = std::min(reach, block.attention.rope->max_length());
-    info.recompute_length =
-        std::max(info.recompute_length, block.attention.rope->recompute_length());
+    if (!block.rope()) continue;
+    reach = std::min(reach, block.rope()->max_length());
+    info.recompute_length = std::max(info.recompute_length, block.rope()->recompute_length());
   }
   if (info.max_position == 0) info.max_position = reach;
   LANNER_CHECK(info.max_position < std::numeric_limits<int>::max());
@@ -94,8 +93,12 @@ NormConfig read_rms_norm(const ConfigReader& c) {
 }
 
 DecoderSpec read_llama_like(const ConfigReader& c, bool tied_by_default, RopeStyle style) {
+  return read_llama_like(c, read_rms_norm(c), tied_by_default, style);
+}
+
+DecoderSpec read_llama_like(const ConfigReader& c, const NormConfig& norm, bool tied_by_default,
+                            RopeStyle style) {
   DecoderSpec spec = read_decoder(c, tied_by_default);
-  const NormConfig norm = read_rms_norm(c);
   BlockConfig block;
   block.attention_norm = norm.named("input_layernorm");
   block.attention = read_heads(c, spec.hidden_size);

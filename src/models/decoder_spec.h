@@ -51,5 +51,8 @@ NormConfig read_rms_norm(const ConfigReader& config);
 // (intermediate_size, hidden_act), a final RMSNorm. A family changes what it does otherwise.
 DecoderSpec read_llama_like(const ConfigReader& config, bool tied_by_default = false,
                             RopeStyle style = RopeStyle::kHalves);
+// The same with another norm, to be named.
+DecoderSpec read_llama_like(const ConfigReader& config, const NormConfig& norm,
+                            bool tied_by_default = false, RopeStyle style = RopeStyle::kHalves);
 
 }  // namespace lanner

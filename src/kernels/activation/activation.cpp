@@ -10,9 +10,9 @@
 namespace lanner {
 namespace {
 
-// What ACT2FN calls the same function. Names of other functions (quick_gelu, gelu_10, relu2, relu6,
+// What ACT2FN calls the same function. Names of other functions (quick_gelu, gelu_10, relu6,
 // …) are unknown on purpose.
-constexpr std::array<ActivationName, 10> kNames = {{
+constexpr std::array<ActivationName, 11> kNames = {{
     {"silu", Activation::kSilu},
     {"swish", Activation::kSilu},
     {"gelu", Activation::kGelu},
@@ -23,6 +23,7 @@ constexpr std::array<ActivationName, 10> kNames = {{
     {"gelu_pytorch_tanh", Activation::kGeluTanh},
     {"gelu_python_tanh", Activation::kGeluTanh},
     {"relu", Activation::kRelu},
+    {"relu2", Activation::kRelu2},
 }};
 
 // A piece of a row that one thread takes; a single token is spread over the threads too.

@@ -15,6 +15,7 @@ enum class Activation {
   kGelu,      // x / 2 * (1 + erf(x / sqrt(2)))
   kGeluTanh,  // x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))
   kRelu,      // max(x, 0)
+  kRelu2,     // max(x, 0)^2
 };
 
 // A name of HF's ACT2FN (transformers/activations.py), as config.json has it in `hidden_act`,

@@ -16,7 +16,7 @@ namespace lanner {
 namespace {
 
 constexpr Activation kAll[] = {Activation::kSilu, Activation::kGelu, Activation::kGeluTanh,
-                               Activation::kRelu};
+                               Activation::kRelu, Activation::kRelu2};
 
 // In double, by the formulas of activation.h.
 float reference(Activation kind, float value) {
@@ -34,6 +34,9 @@ float reference(Activation kind, float value) {
       break;
     case Activation::kRelu:
       y = std::max(x, 0.0);
+      break;
+    case Activation::kRelu2:
+      y = std::max(x, 0.0) * std::max(x, 0.0);
       break;
   }
   return static_cast<float>(y);
@@ -162,13 +165,14 @@ TEST(ParseActivation, KnowsTheNamesOfHf) {
   EXPECT_EQ(parse_activation("gelu_fast"), Activation::kGeluTanh);
   EXPECT_EQ(parse_activation("gelu_pytorch_tanh"), Activation::kGeluTanh);
   EXPECT_EQ(parse_activation("relu"), Activation::kRelu);
+  EXPECT_EQ(parse_activation("relu2"), Activation::kRelu2);
   for (const ActivationName& known : activation_names()) {
     EXPECT_EQ(parse_activation(known.name), known.activation) << known.name;
   }
 }
 
 TEST(ParseActivation, DoesNotTakeAnotherFunctionForAKnownOne) {
-  for (const char* name : {"", "Silu", "quick_gelu", "gelu_10", "relu2", "relu6", "tanh"}) {
+  for (const char* name : {"", "Silu", "quick_gelu", "gelu_10", "relu6", "tanh"}) {
     EXPECT_FALSE(parse_activation(name).has_value()) << name;
   }
 }

@@ -27,6 +27,8 @@ __m256 gelu_tanh(__m256 x) {
 // In this order of operands a NaN passes.
 __m256 relu(__m256 x) { return _mm256_max_ps(_mm256_setzero_ps(), x); }
 
+__m256 relu2(__m256 x) { return _mm256_mul_ps(relu(x), relu(x)); }
+
 template <__m256 (*Act)(__m256)>
 void plain(const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; i += 8) store_avx2(y + i, n - i, Act(load_avx2(x + i, n - i)));
@@ -45,8 +47,8 @@ void gated(const float* gate, const float* up, int64_t n, float* y) {
 const ActivationKernel kActivationAvx2 = {
     "avx2",
     Isa{Isa::kAvx2},
-    {plain<silu>, plain<gelu>, plain<gelu_tanh>, plain<relu>},
-    {gated<silu>, gated<gelu>, gated<gelu_tanh>, gated<relu>},
+    {plain<silu>, plain<gelu>, plain<gelu_tanh>, plain<relu>, plain<relu2>},
+    {gated<silu>, gated<gelu>, gated<gelu_tanh>, gated<relu>, gated<relu2>},
 };
 
 }  // namespace lanner

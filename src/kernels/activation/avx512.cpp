@@ -27,6 +27,8 @@ __m512 gelu_tanh(__m512 x) {
 // In this order of operands a NaN passes.
 __m512 relu(__m512 x) { return _mm512_max_ps(_mm512_setzero_ps(), x); }
 
+__m512 relu2(__m512 x) { return _mm512_mul_ps(relu(x), relu(x)); }
+
 template <__m512 (*Act)(__m512)>
 void plain(const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; i += 16) store_avx512(y + i, n - i, Act(load_avx512(x + i, n - i)));
@@ -45,8 +47,8 @@ void gated(const float* gate, const float* up, int64_t n, float* y) {
 const ActivationKernel kActivationAvx512 = {
     "avx512",
     Isa{Isa::kAvx512},
-    {plain<silu>, plain<gelu>, plain<gelu_tanh>, plain<relu>},
-    {gated<silu>, gated<gelu>, gated<gelu_tanh>, gated<relu>},
+    {plain<silu>, plain<gelu>, plain<gelu_tanh>, plain<relu>, plain<relu2>},
+    {gated<silu>, gated<gelu>, gated<gelu_tanh>, gated<relu>, gated<relu2>},
 };
 
 }  // namespace lanner

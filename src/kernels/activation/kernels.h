@@ -18,8 +18,8 @@ struct ActivationKernel {
   const char* name;
   Isa needs;
   // Both by Activation.
-  ActivationFn plain[4];
-  GatedActivationFn gated[4];
+  ActivationFn plain[5];
+  GatedActivationFn gated[5];
 };
 
 extern const ActivationKernel kActivationAvx512;

@@ -18,6 +18,8 @@ float gelu_tanh(float x) {
 
 float relu(float x) { return x < 0.0f ? 0.0f : x; }
 
+float relu2(float x) { return relu(x) * relu(x); }
+
 template <float (*Act)(float)>
 void plain(const float* x, int64_t n, float* y) {
   for (int64_t i = 0; i < n; ++i) y[i] = Act(x[i]);
@@ -33,8 +35,8 @@ void gated(const float* gate, const float* up, int64_t n, float* y) {
 const ActivationKernel kActivationScalar = {
     "scalar",
     Isa{},
-    {plain<silu>, plain<gelu>, plain<gelu_tanh>, plain<relu>},
-    {gated<silu>, gated<gelu>, gated<gelu_tanh>, gated<relu>},
+    {plain<silu>, plain<gelu>, plain<gelu_tanh>, plain<relu>, plain<relu2>},
+    {gated<silu>, gated<gelu>, gated<gelu_tanh>, gated<relu>, gated<relu2>},
 };
 
 }  // namespace lanner
