@@ -14,7 +14,30 @@ namespace lanner {
 namespace {
 
 constexpr ModelFamily kFamilies[] = {
+    {"cohere", cohere},
+    {"cohere2", cohere2},
+    {"deepseek_v2", deepseek_v2},
+    {"deepseek_v3", deepseek_v3},
+    {"ernie4_5", ernie4_5},
+    {"exaone4", exaone4},
+    {"glm4_moe", glm4_moe},
+    {"gpt_oss", gpt_oss},
+    {"granite", granite},
+    {"granitemoe", granitemoe},
+    {"hunyuan_v1_dense", hunyuan_v1_dense},
+    {"internlm2", internlm2},
     {"llama", llama},
+    {"mixtral", mixtral},
+    {"nemotron", nemotron},
+    {"olmo", olmo},
+    {"olmo2", olmo2},
+    {"olmoe", olmoe},
+    {"qwen2_moe", qwen2_moe},
+    {"qwen3_moe", qwen3_moe},
+    {"seed_oss", seed_oss},
+    {"smollm3", smollm3},
+    {"stablelm", stablelm},
+    {"starcoder2", starcoder2},
 };
 
 DecoderSpec read_spec(const ConfigReader& config, const std::string& model_type) {
