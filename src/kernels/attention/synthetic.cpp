@@ -9,6 +9,8 @@
 
 #include "base/checked.h"
 #include "base/isa.h"
+#include "kernels/attention/kernels.h"
+#include "kernels/attention/plan.h"
 #include "kernels/kv_store/kv_store.h"
 
 namespace lanner {
@@ -78,6 +80,25 @@ void SyntheticAttention::run(const AttentionRule& rule, ThreadPool& threads) {
             std::span(&sequence, 1), cache, params,
             {y_.data(), DType::kF32, {shape_.query_length, shape_.num_heads * layout.v_head_dim}},
             workspace_, threads);
+}
+
+int64_t SyntheticAttention::scratch_bytes(const AttentionRule& rule,
+                                          const ThreadPool& threads) const {
+  const KvLayout& layout = shape_.layout;
+  const int64_t rows = int64_t{shape_.query_length} * shape_.num_heads;
+  const AttentionPlan plan =
+      plan_attention({.past_length = shape_.past_length,
+                      .query_length = shape_.query_length,
+                      .group = shape_.num_heads / layout.kv_heads,
+                      .max_rows = select_attention(layout.dtype).max_rows,
+                      .max_block_rows = threads.size() == 1 ? rows : rows / (4 * threads.size()),
+                      .l2_bytes = cache_sizes().l2,
+                      .flash_from = rule.flash_from});
+  constexpr int64_t kFloat = sizeof(float);
+  const int64_t scores = plan.chunk_panels * int64_t{KvLayout::kPanelTokens} * kFloat;
+  const int64_t sums = 2 * layout.v_head_dim * kFloat;
+  return threads.size() * (plan.block_rows * (scores + sums) +
+                           attention_query_bytes(plan.block_rows, layout.head_dim));
 }
 
 double time_attention(SyntheticAttention& attention, const AttentionRule& rule, int repeats,

@@ -27,8 +27,9 @@ class SyntheticAttention {
   // One call of attention(), on the next layer.
   void run(const AttentionRule& rule, ThreadPool& threads);
 
-  // Bytes of scratch memory that the calls so far took.
-  int64_t scratch_bytes() const { return static_cast<int64_t>(workspace_.capacity()); }
+  // Bytes of scratch that a call takes on all threads together: the scores of a block of rows,
+  // which are nearly all of it, its queries and its sums.
+  int64_t scratch_bytes(const AttentionRule& rule, const ThreadPool& threads) const;
 
  private:
   SyntheticShape shape_;
