@@ -57,29 +57,15 @@ def run_lanner(arguments, model, point):
             "times_roofline": row["times_roofline"]}
 
 
-def run_llama_cpp(arguments, model, point):
-    depth, batch, generate = POINTS[point]
-    programs = PEERS / "llama-build" / "bin"
-    if batch > 1:
-        lines = output_of([programs / "llama-batched-bench", "-m", model, "-t", arguments.threads, "-c", 4096,
-                           "-npp", 16, "-ntg", generate, "-npl", batch, "--output-format", "jsonl"])
-        row = json.loads([line for line in lines.splitlines() if line.startswith("{")][-1])
-        return {"tokens_per_s": row["speed_tg"]}
-    command = [programs / "llama-bench", "-m", model, "-t", arguments.threads, "-o", "json"]
-    if generate == 0:
-        command += ["-p", depth, "-n", 0, "-r", 2]
-    else:
-        command += ["-p", 0, "-n", generate, "-d", depth, "-r", 2]
-    return {"tokens_per_s": json.loads(output_of(command))[0]["avg_ts"]}
+def run_in_venv(script):
+    def run(arguments, model, point):
+        depth, batch, generate = POINTS[point]
+        return json.loads(output_of([PEERS / "venv" / "bin" / "python", HERE / script, model, arguments.threads, depth,
+                                     generate, batch, 2]).splitlines()[-1])
+    return run
 
 
-def run_openvino(arguments, model, point):
-    depth, batch, generate = POINTS[point]
-    return json.loads(output_of([PEERS / "venv" / "bin" / "python", HERE / "openvino_run.py", model, arguments.threads,
-                                 max(depth, 8), generate, batch, 2]).splitlines()[-1])
-
-
-RUNNERS = {"lanner": run_lanner, "llama.cpp": run_llama_cpp, "openvino": run_openvino}
+RUNNERS = {"lanner": run_lanner, "llama.cpp": run_in_venv("llama_cpp_run.py"), "openvino": run_in_venv("openvino_run.py")}
 
 
 def measure(arguments):

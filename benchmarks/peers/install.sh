@@ -13,9 +13,9 @@ wanted=("$@")
 [ ${#wanted[@]} -gt 0 ] || wanted=(llama.cpp openvino ctranslate2)
 
 [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet gguf numpy
+"$folder/venv/bin/pip" install --quiet gguf numpy typing_extensions
 
-# The one release of llama.cpp that PyPI carries as a source archive, with the options of a user's own build.
+# The one release of llama.cpp that PyPI carries as a source archive, built as llama-cpp-python builds it for this machine.
 install_llama_cpp() {
   if [ ! -d "$folder/llama-src" ]; then
     "$folder/venv/bin/pip" download --quiet --no-deps --no-binary :all: --dest "$folder" llama-cpp-python==0.3.36
@@ -25,7 +25,7 @@ install_llama_cpp() {
   fi
   cmake -S "$folder/llama-src/vendor/llama.cpp" -B "$folder/llama-build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
     -DLLAMA_CURL=OFF
-  cmake --build "$folder/llama-build" -j "$jobs" --target llama-bench llama-batched-bench llama-quantize
+  cmake --build "$folder/llama-build" -j "$jobs" --target llama
 }
 
 for peer in "${wanted[@]}"; do

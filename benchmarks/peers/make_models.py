@@ -34,13 +34,14 @@ def shapes():
 
 
 def vocabulary():
-    """Tokens, scores and types of a SentencePiece vocabulary: special tokens, bytes, and words that nobody writes."""
-    tokens = ["<unk>", "<s>", "</s>"] + [f"<0x{byte:02X}>" for byte in range(256)]
-    types = [gguf.TokenType.UNKNOWN, gguf.TokenType.CONTROL, gguf.TokenType.CONTROL] + [gguf.TokenType.BYTE] * 256
-    while len(tokens) < VOCAB:
-        tokens.append(f"▁w{len(tokens)}")
-        types.append(gguf.TokenType.NORMAL)
-    return tokens, [-float(i) for i in range(VOCAB)], types
+    """Tokens, types and merges of a byte pair vocabulary: a letter for each byte, words that nobody writes, special tokens."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
+    tokens = letters + [a + b for a in letters for b in letters][: VOCAB - len(letters) - 2]
+    merges = [f"{token[0]} {token[1]}" for token in tokens[len(letters):]]
+    types = [gguf.TokenType.NORMAL] * len(tokens) + [gguf.TokenType.CONTROL] * 2
+    return tokens + ["<|begin|>", "<|end|>"], types, merges
 
 
 def write(path, type_name):
@@ -58,14 +59,16 @@ def write(path, type_name):
     writer.add_rope_freq_base(10000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(VOCAB)
-    tokens, scores, types = vocabulary()
-    writer.add_tokenizer_model("llama")
+    tokens, types, merges = vocabulary()
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
     writer.add_token_list(tokens)
-    writer.add_token_scores(scores)
     writer.add_token_types(types)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_unk_token_id(0)
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(VOCAB - 2)
+    writer.add_eos_token_id(VOCAB - 1)
+    writer.add_unk_token_id(VOCAB - 1)
+    writer.add_add_bos_token(False)
 
     random = numpy.random.default_rng(1)
     for name, shape in shapes():

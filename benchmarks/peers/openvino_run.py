@@ -18,6 +18,7 @@ import openvino_genai
 
 def main():
     model, threads, prompt, generate, batch, repeat = sys.argv[1], *map(int, sys.argv[2:7])
+    prompt = max(prompt, 1)
     pipeline = openvino_genai.LLMPipeline(model, "CPU", INFERENCE_NUM_THREADS=threads)
     config = openvino_genai.GenerationConfig()
     config.max_new_tokens = generate + 1
