@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include <emmintrin.h>
+
 #include "base/checked.h"
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/repack.h"
@@ -74,17 +76,57 @@ int64_t panel_bytes(int64_t k, const GemmLayout& layout) {
                   static_cast<int64_t>(Buffer::kAlignment));
 }
 
-// rows[r][k] to [k / kPack][16][kPack].
-template <typename T, int kPack>
-void interleave(const std::byte* const* rows, int num_rows, int64_t k, std::byte* panel) {
+// rows[r][words] to [words][16], each word XORed with `flip`: four values of int8, two of bf16, one
+// of fp32. Whole groups of four rows go through 4 x 4 transposes, which every x86-64 CPU has.
+void interleave_words(const std::byte* const* rows, int num_rows, int64_t words, uint32_t flip,
+                      std::byte* panel) {
+  constexpr int kSide = 4;
+  constexpr int kWordBytes = 4;
+  auto* out = reinterpret_cast<uint32_t*>(panel);
+  const int64_t whole_words = words / kSide * kSide;
+  const int whole_rows = num_rows / kSide * kSide;
+  const __m128i flips = _mm_set1_epi32(static_cast<int>(flip));
+  for (int64_t w = 0; w < whole_words; w += kSide) {
+    for (int r = 0; r < whole_rows; r += kSide) {
+      const auto load = [&](int i) {
+        return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r + i] + w * kWordBytes));
+      };
+      const auto store = [&](int i, __m128i x) {
+        _mm_store_si128(reinterpret_cast<__m128i*>(out + (w + i) * kPanelRows + r),
+                        _mm_xor_si128(x, flips));
+      };
+      const __m128i ab_low = _mm_unpacklo_epi32(load(0), load(1));
+      const __m128i cd_low = _mm_unpacklo_epi32(load(2), load(3));
+      const __m128i ab_high = _mm_unpackhi_epi32(load(0), load(1));
+      const __m128i cd_high = _mm_unpackhi_epi32(load(2), load(3));
+      store(0, _mm_unpacklo_epi64(ab_low, cd_low));
+      store(1, _mm_unpackhi_epi64(ab_low, cd_low));
+      store(2, _mm_unpacklo_epi64(ab_high, cd_high));
+      store(3, _mm_unpackhi_epi64(ab_high, cd_high));
+    }
+  }
+  const auto copy_words = [&](int r, int64_t begin) {
+    for (int64_t w = begin; w < words; ++w) {
+      uint32_t value;  // the source may lie at any address
+      std::memcpy(&value, rows[r] + w * kWordBytes, sizeof value);
+      out[w * kPanelRows + r] = value ^ flip;
+    }
+  };
+  for (int r = 0; r < whole_rows; ++r) copy_words(r, whole_words);
+  for (int r = whole_rows; r < num_rows; ++r) copy_words(r, 0);
+}
+
+// rows[r][k] to [k / kPack][16][kPack] for 16-bit values that do not pair up to words.
+template <int kPack>
+void interleave_halves(const std::byte* const* rows, int num_rows, int64_t k, std::byte* panel) {
   constexpr int64_t kChunk = 64;  // of all rows stays in the first-level cache
-  auto* out = reinterpret_cast<T*>(panel);
+  auto* out = reinterpret_cast<uint16_t*>(panel);
   for (int64_t begin = 0; begin < k; begin += kChunk) {
     const int64_t end = std::min(begin + kChunk, k);
     for (int r = 0; r < num_rows; ++r) {
       for (int64_t i = begin; i < end; ++i) {
-        T value;  // the source may lie at any address
-        std::memcpy(&value, rows[r] + i * static_cast<int64_t>(sizeof(T)), sizeof value);
+        uint16_t value;  // the source may lie at any address
+        std::memcpy(&value, rows[r] + i * 2, sizeof value);
         out[(i / kPack * kPanelRows + r) * kPack + i % kPack] = value;
       }
     }
@@ -129,11 +171,12 @@ class PanelPacker {
     for (int r = 0; r < num_rows; ++r) rows[r] = source_row(row_begin + r, r);
     switch (target_) {
       case DType::kF32:
-        return interleave<uint32_t, 1>(rows, num_rows, k_, out);
+        return interleave_words(rows, num_rows, k_, 0, out);
       case DType::kF16:
-        return interleave<uint16_t, 1>(rows, num_rows, k_, out);
+        return interleave_halves<1>(rows, num_rows, k_, out);
       case DType::kBf16:
-        return interleave<uint16_t, 2>(rows, num_rows, k_, out);
+        if (k_ % 2 != 0) return interleave_halves<2>(rows, num_rows, k_, out);
+        return interleave_words(rows, num_rows, k_ / 2, 0, out);
       case DType::kW8A8:
         return pack_int8(rows, num_rows, row_begin, out);
       default:
@@ -197,11 +240,10 @@ class PanelPacker {
         segment_.kernel->activations->quantize_row(reinterpret_cast<const float*>(rows[r]), k_,
                                                    k_padded, 0, q, scale, &unused_offset);
       }
-      for (int64_t i = 0; i < k_padded; ++i) q[i] = static_cast<int8_t>(q[i] ^ 0x80);  // + 128
       quantized[r] = reinterpret_cast<const std::byte*>(q);
     }
-    // Four values of a row are one word.
-    interleave<uint32_t, 1>(quantized, num_rows, k_padded / 4, out);
+    // Four values of a row are one word; 128 is added to each.
+    interleave_words(quantized, num_rows, k_padded / 4, 0x80808080u, out);
   }
 
   const Tensor& part_;
