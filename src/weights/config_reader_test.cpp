@@ -220,11 +220,11 @@ TEST(ConfigReader, RefusesWhatIsNoObject) {
   });
 }
 
-// Every key of the golden folders is one that the family reads, or known to be without effect.
+// Every key of Llama's golden folders is one that the family reads, or known to be without effect.
 TEST(ConfigReader, FinishesEveryGoldenLlama) {
   for (const auto& entry :
        std::filesystem::directory_iterator(std::string(LANNER_TESTS_DIR) + "/golden")) {
-    if (!entry.is_directory()) continue;
+    if (!entry.path().filename().string().starts_with("llama-")) continue;
     const ConfigReader c = ConfigReader::from_file((entry.path() / "config.json").string());
     for (const char* key : {"model_type", "hidden_act"}) c.required_string(key);
     for (const char* key : {"vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",

@@ -203,7 +203,7 @@ TEST(Safetensors, ReadsAHundredThousandTensors) {
 TEST(SafetensorsFolder, OpensEveryGoldenLlama) {
   int sharded = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kGolden)) {
-    if (!entry.is_directory()) continue;
+    if (!entry.path().filename().string().starts_with("llama-")) continue;
     const auto checkpoint = open_safetensors_folder(entry.path().string());
     EXPECT_TRUE(checkpoint->contains("model.embed_tokens.weight")) << entry.path();
     EXPECT_TRUE(checkpoint->contains("model.layers.1.mlp.down_proj.weight")) << entry.path();
