@@ -29,8 +29,25 @@ typedef enum LannerTextSpecialInText {
   LANNER_TEXT_SPECIAL_IN_TEXT_IGNORE = 2,
 } LannerTextSpecialInText;
 
+// What a grammar's source is.
+typedef enum LannerTextGrammarKind {
+  // Nothing: any JSON object.
+  LANNER_TEXT_GRAMMAR_KIND_JSON_OBJECT = 0,
+  LANNER_TEXT_GRAMMAR_KIND_JSON_SCHEMA = 1,
+  LANNER_TEXT_GRAMMAR_KIND_REGEX = 2,
+  // A JSON list of texts.
+  LANNER_TEXT_GRAMMAR_KIND_CHOICE = 3,
+  LANNER_TEXT_GRAMMAR_KIND_LARK = 4,
+} LannerTextGrammarKind;
+
 // A chat template: immutable, may be used by several threads at once.
 typedef struct LannerTextChatTemplate LannerTextChatTemplate;
+
+// A vocabulary prepared for grammars: immutable, may be used by several threads at once.
+typedef struct LannerTextGrammarCompiler LannerTextGrammarCompiler;
+
+// The state of a grammar in one sequence: for one thread at a time.
+typedef struct LannerTextGrammarMatcher LannerTextGrammarMatcher;
 
 // The decoder of one sequence: for one thread at a time. Keeps its tokenizer alive.
 typedef struct LannerTextStreamDecoder LannerTextStreamDecoder;
@@ -260,6 +277,76 @@ enum LannerTextStatus lanner_text_chat_template_source(const struct LannerTextCh
                                                        bool with_tools,
                                                        struct LannerTextBuffer *result,
                                                        struct LannerTextBuffer *message);
+
+// Prepares a vocabulary. vocab_size: the number of logits; eos_ids: the tokens that end a sequence.
+//
+// # Safety
+// The tokenizer is valid, eos_ids points to num_eos_ids values; result and message may be written
+// to.
+enum LannerTextStatus lanner_text_grammar_compiler_new(const struct LannerTextTokenizer *tokenizer,
+                                                       uint32_t vocab_size,
+                                                       const uint32_t *eos_ids,
+                                                       size_t num_eos_ids,
+                                                       struct LannerTextGrammarCompiler **result,
+                                                       struct LannerTextBuffer *message);
+
+// # Safety
+// The compiler is null or comes from this library and is not used again.
+void lanner_text_grammar_compiler_free(struct LannerTextGrammarCompiler *compiler);
+
+// Compiles a grammar; the matcher stands at the start of a sequence.
+//
+// # Safety
+// The compiler and the view are valid; result and message may be written to.
+enum LannerTextStatus lanner_text_grammar_compile(const struct LannerTextGrammarCompiler *compiler,
+                                                  enum LannerTextGrammarKind kind,
+                                                  struct LannerTextView source,
+                                                  struct LannerTextGrammarMatcher **result,
+                                                  struct LannerTextBuffer *message);
+
+// # Safety
+// The matcher is null or comes from this library and is not used again.
+void lanner_text_grammar_matcher_free(struct LannerTextGrammarMatcher *matcher);
+
+// Another matcher in the same state.
+//
+// # Safety
+// The matcher is valid and used by this thread only; result and message may be written to.
+enum LannerTextStatus lanner_text_grammar_matcher_fork(const struct LannerTextGrammarMatcher *matcher,
+                                                       struct LannerTextGrammarMatcher **result,
+                                                       struct LannerTextBuffer *message);
+
+// Sets the bits of the tokens that may come next, token i at bit i % 32 of word i / 32; their
+// number. mask: a bit for every logit.
+//
+// # Safety
+// The matcher is valid and used by this thread only, mask points to num_words values; result and
+// message may be written to.
+enum LannerTextStatus lanner_text_grammar_matcher_mask(struct LannerTextGrammarMatcher *matcher,
+                                                       uint32_t *mask,
+                                                       size_t num_words,
+                                                       size_t *result,
+                                                       struct LannerTextBuffer *message);
+
+// Takes tokens that have come. True: the grammar is complete, and nothing may follow.
+//
+// # Safety
+// The matcher is valid and used by this thread only, ids points to num_ids values; result and
+// message may be written to.
+enum LannerTextStatus lanner_text_grammar_matcher_consume(struct LannerTextGrammarMatcher *matcher,
+                                                          const uint32_t *ids,
+                                                          size_t num_ids,
+                                                          bool *result,
+                                                          struct LannerTextBuffer *message);
+
+// The tokens that must come next; an end token where nothing may follow; none where there is a
+// choice.
+//
+// # Safety
+// The matcher is valid and used by this thread only; result and message may be written to.
+enum LannerTextStatus lanner_text_grammar_matcher_forced(struct LannerTextGrammarMatcher *matcher,
+                                                         struct LannerTextIds *result,
+                                                         struct LannerTextBuffer *message);
 
 #ifdef __cplusplus
 }  // extern "C"

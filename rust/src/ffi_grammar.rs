@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use crate::error::internal;
-use crate::ffi::{LannerTextBuffer, LannerTextStatus, LannerTextView, borrow, guard, slice};
+use crate::ffi::{
+    LannerTextBuffer, LannerTextIds, LannerTextStatus, LannerTextView, borrow, guard, slice,
+};
 use crate::ffi_tokenizer::LannerTextTokenizer;
 use crate::grammar::{GrammarCompiler, GrammarKind, GrammarMatcher};
 
@@ -50,7 +52,7 @@ pub unsafe extern "C" fn lanner_text_grammar_compiler_new(
         guard(result, message, || {
             let tokenizer = Arc::clone(&borrow(tokenizer, "the tokenizer")?.0);
             let eos_ids = slice(eos_ids, num_eos_ids);
-            let compiler = GrammarCompiler::new(&tokenizer, vocab_size, eos_ids)?;
+            let compiler = GrammarCompiler::new(tokenizer, vocab_size, eos_ids)?;
             Ok(Box::into_raw(Box::new(LannerTextGrammarCompiler(compiler))))
         })
     }
@@ -168,44 +170,22 @@ pub unsafe extern "C" fn lanner_text_grammar_matcher_consume(
     }
 }
 
-/// How many of the tokens could come, one after the other.
+/// The tokens that must come next; an end token where nothing may follow; none where there is a
+/// choice.
 ///
 /// # Safety
-/// As lanner_text_grammar_matcher_consume().
+/// The matcher is valid and used by this thread only; result and message may be written to.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn lanner_text_grammar_matcher_count_valid(
+pub unsafe extern "C" fn lanner_text_grammar_matcher_forced(
     matcher: *mut LannerTextGrammarMatcher,
-    ids: *const u32,
-    num_ids: usize,
-    result: *mut usize,
+    result: *mut LannerTextIds,
     message: *mut LannerTextBuffer,
 ) -> LannerTextStatus {
     // SAFETY: the promise of the caller.
     unsafe {
         guard(result, message, || {
             let this = matcher.as_mut().ok_or_else(|| internal("the matcher is null"))?;
-            this.0.count_valid(slice(ids, num_ids))
-        })
-    }
-}
-
-/// Takes back the last `count` tokens.
-///
-/// # Safety
-/// The matcher is valid and used by this thread only; message may be written to.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn lanner_text_grammar_matcher_rollback(
-    matcher: *mut LannerTextGrammarMatcher,
-    count: usize,
-    result: *mut bool,
-    message: *mut LannerTextBuffer,
-) -> LannerTextStatus {
-    // SAFETY: the promise of the caller.
-    unsafe {
-        guard(result, message, || {
-            let this = matcher.as_mut().ok_or_else(|| internal("the matcher is null"))?;
-            this.0.rollback(count)?;
-            Ok(this.0.is_complete())
+            Ok(this.0.forced().into())
         })
     }
 }

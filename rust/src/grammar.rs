@@ -9,7 +9,7 @@ use std::sync::Arc;
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{
-    ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId,
+    InferenceCapabilities, TokEnv, TokRxInfo, TokTrie, TokenId, TokenizerEnv,
 };
 use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::error::{TextError, TextResult, internal, invalid, panic_text, unsupported};
 use crate::grammar_limits::{SchemaSize, check_regex, check_schema, parse_json};
 use crate::lark_source;
-use crate::tokenizer::{Piece, TextTokenizer};
+use crate::tokenizer::{Piece, Pieces, SpecialInText, TextTokenizer};
 
 /// Bytes of a schema, regex, grammar, or of all choices together.
 pub const MAX_SOURCE_BYTES: usize = 256 << 10;
@@ -49,6 +49,38 @@ impl GrammarKind {
             GrammarKind::Choice => "[structured] choice",
             GrammarKind::Lark => "[structured] grammar",
         }
+    }
+}
+
+/// The vocabulary as the library sees it.
+struct Vocabulary {
+    trie: TokTrie,
+    tokenizer: Arc<TextTokenizer>,
+    /// The tokenizer splits a piece of a text as it would inside of the text.
+    canonical: bool,
+}
+
+impl TokenizerEnv for Vocabulary {
+    fn tok_trie(&self) -> &TokTrie {
+        &self.trie
+    }
+
+    /// A text that can only go on in one way is forced in these tokens, which must spell it exactly.
+    fn tokenize_bytes(&self, bytes: &[u8]) -> Vec<TokenId> {
+        if self.canonical {
+            let encode = |text: &str| {
+                self.tokenizer.encode(text, false, SpecialInText::Ignore).unwrap_or_default()
+            };
+            let ids = self.trie.tokenize_with_greedy_fallback(bytes, encode);
+            if self.trie.decode_raw(&ids) == bytes {
+                return ids;
+            }
+        }
+        self.trie.greedy_tokenize(bytes)
+    }
+
+    fn tokenize_is_canonical(&self) -> bool {
+        self.canonical
     }
 }
 
@@ -119,7 +151,7 @@ fn json_options() -> Value {
 impl GrammarCompiler {
     /// `vocab_size` is the number of logits, which may exceed the tokenizer's. `eos` end a sequence.
     pub fn new(
-        tokenizer: &TextTokenizer,
+        tokenizer: Arc<TextTokenizer>,
         vocab_size: u32,
         eos: &[TokenId],
     ) -> TextResult<GrammarCompiler> {
@@ -146,7 +178,9 @@ impl GrammarCompiler {
             })
             .collect();
         let trie = TokTrie::from(&TokRxInfo::new(vocab_size, first_eos), &words);
-        let env: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+        // SentencePiece puts a blank before every text.
+        let canonical = pieces == Pieces::ByteLevel;
+        let env: TokEnv = Arc::new(Vocabulary { trie, tokenizer, canonical });
         let mut factory = ParserFactory::new(
             &env,
             InferenceCapabilities::default(),
@@ -274,6 +308,9 @@ impl GrammarMatcher {
     /// Takes tokens that have come. True: the form is complete, and nothing may follow.
     pub fn consume(&mut self, ids: &[TokenId]) -> TextResult<bool> {
         for id in ids {
+            if self.is_complete() && self.eos.contains(id) {
+                continue;
+            }
             if self.is_complete() {
                 return Err(internal("a token after the end of the grammar"));
             }
@@ -283,14 +320,13 @@ impl GrammarMatcher {
         Ok(self.is_complete())
     }
 
-    /// How many of the tokens could come, one after the other.
-    pub fn count_valid(&mut self, ids: &[TokenId]) -> TextResult<usize> {
-        self.matcher.validate_tokens(ids).map_err(|error| self.exhausted(&error.to_string()))
-    }
-
-    /// Takes back the last tokens.
-    pub fn rollback(&mut self, count: usize) -> TextResult<()> {
-        self.matcher.rollback(count).map_err(|error| self.exhausted(&error.to_string()))
+    /// The tokens that spell what must come next, whatever the model says; an end token where nothing
+    /// may follow; none where there is a choice, or nothing is known of one.
+    pub fn forced(&mut self) -> Vec<TokenId> {
+        if self.is_complete() {
+            return vec![self.eos[0]];
+        }
+        self.matcher.compute_ff_tokens()
     }
 
     pub fn is_complete(&self) -> bool {

@@ -8,7 +8,7 @@ fn the_committed_header_is_current() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml");
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in ["ffi.rs", "ffi_tokenizer.rs", "ffi_chat_template.rs"] {
+    for source in ["ffi.rs", "ffi_tokenizer.rs", "ffi_chat_template.rs", "ffi_grammar.rs"] {
         builder = builder.with_src(root.join("src").join(source));
     }
     let mut header = Vec::new();

@@ -44,16 +44,18 @@ std::string LoadedText::detokenize(const std::vector<int32_t>& ids, bool skip_sp
   return required_tokenizer().decode(ids, skip_special);
 }
 
+const ChatTemplate& LoadedText::chat_template() const {
+  if (template_) return *template_;
+  throw_error(ErrorCode::kUnsupported,
+              "{}: the model has no chat template; give it a plain prompt instead", path_);
+}
+
 std::string LoadedText::render(const ChatRequest& chat) const {
-  if (!template_) {
-    throw_error(ErrorCode::kUnsupported,
-                "{}: the model has no chat template; give it a plain prompt instead", path_);
-  }
   if (!chat.tools.empty()) {
     throw_error(ErrorCode::kUnsupported, "tools are not supported by this version of Lanner");
   }
-  return template_->render(messages_json(chat.messages), chat.add_generation_prompt,
-                           tools_json(chat.tools), chat.template_arguments);
+  return chat_template().render(messages_json(chat.messages), chat.add_generation_prompt,
+                                tools_json(chat.tools), chat.template_arguments);
 }
 
 std::unique_ptr<ModelText> ModelText::load(const std::string& path) {

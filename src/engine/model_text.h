@@ -34,6 +34,8 @@ class LoadedText final : public ModelText {
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override;
   std::string detokenize(const std::vector<int32_t>& ids, bool skip_special) const override;
   std::string render(const ChatRequest& chat) const override;
+  // Throws Error(kUnsupported) if there is none.
+  const ChatTemplate& chat_template() const;
   bool has_chat_template() const override { return template_.has_value(); }
 
  private:

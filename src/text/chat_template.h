@@ -38,6 +38,8 @@ class ChatTemplate {
   // does not come to an end; when its output is longer than 16 MiB; when the JSON is bad.
   std::string render(std::string_view messages_json, bool add_generation_prompt,
                      std::string_view tools_json = "", std::string_view variables_json = "") const;
+  // The source of the template that conversations with, or without, tools are rendered with.
+  std::string source(bool with_tools) const;
 
  private:
   struct Deleter {

@@ -7,6 +7,8 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "text/chat_template.h"
+#include "text/delayed_constraint.h"
+#include "text/grammar.h"
 #include "text/tokenizer.h"
 
 namespace lanner {
@@ -63,6 +65,15 @@ std::string call_for_text(Function function, Arguments... arguments) {
   Buffer text;
   call(text.out(), function, arguments...);
   return text.text();
+}
+
+template <typename Function, typename... Arguments>
+std::vector<int32_t> call_for_ids(Function function, Arguments... arguments) {
+  LannerTextIds ids = {nullptr, 0};
+  call(&ids, function, arguments...);
+  const auto free = [](LannerTextIds* lent) { lanner_text_ids_free(*lent); };
+  const std::unique_ptr<LannerTextIds, decltype(free)> owner(&ids, free);
+  return {ids.data, ids.data + ids.size};
 }
 
 // A list of texts as the library takes it: end to end.
@@ -139,11 +150,8 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool add_special,
       special = LANNER_TEXT_SPECIAL_IN_TEXT_IGNORE;
       break;
   }
-  LannerTextIds ids = {nullptr, 0};
-  call(&ids, lanner_text_tokenizer_encode, tokenizer_.get(), view(text), add_special, special);
-  const auto free = [](LannerTextIds* lent) { lanner_text_ids_free(*lent); };
-  const std::unique_ptr<LannerTextIds, decltype(free)> owner(&ids, free);
-  return {ids.data, ids.data + ids.size};
+  return call_for_ids(lanner_text_tokenizer_encode, tokenizer_.get(), view(text), add_special,
+                      special);
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
@@ -184,13 +192,18 @@ void StreamDecoder::Deleter::operator()(LannerTextStreamDecoder* decoder) const 
   lanner_text_stream_decoder_free(decoder);
 }
 
-StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special) {
+StreamDecoder::StreamDecoder(const Tokenizer& tokenizer, bool skip_special,
+                             std::span<const int32_t> shown_special) {
+  for (const int32_t id : shown_special) shown_.emplace_back(id, tokenizer.token(id).value_or(""));
   LannerTextStreamDecoder* decoder = nullptr;
   call(&decoder, lanner_text_stream_decoder_new, tokenizer.tokenizer_.get(), skip_special);
   decoder_.reset(decoder);
 }
 
 std::string StreamDecoder::push(int32_t id) {
+  for (const auto& [shown, text] : shown_) {
+    if (shown == id) return text;
+  }
   return call_for_text(lanner_text_stream_decoder_push, decoder_.get(), static_cast<uint32_t>(id));
 }
 
@@ -234,6 +247,112 @@ std::string ChatTemplate::render(std::string_view messages_json, bool add_genera
                                  std::string_view variables_json) const {
   return call_for_text(lanner_text_chat_template_render, template_.get(), view(messages_json),
                        view(tools_json), add_generation_prompt, view(variables_json));
+}
+
+std::string ChatTemplate::source(bool with_tools) const {
+  return call_for_text(lanner_text_chat_template_source, template_.get(), with_tools);
+}
+
+namespace {
+
+// The grammar of one sequence.
+class GrammarConstraint final : public TokenConstraint {
+ public:
+  GrammarConstraint(LannerTextGrammarMatcher* matcher, size_t num_words)
+      : matcher_(matcher), bits_(num_words) {}
+
+  void prepare() override {
+    if (prepared_) return;
+    size_t count = 0;
+    call(&count, lanner_text_grammar_matcher_mask, matcher_.get(), bits_.data(), bits_.size());
+    prepared_ = true;
+  }
+  std::span<const uint32_t> allowed() override {
+    prepare();
+    return bits_;
+  }
+  void accept(int32_t token) override {
+    bool complete = false;
+    const auto id = static_cast<uint32_t>(token);
+    prepared_ = false;
+    call(&complete, lanner_text_grammar_matcher_consume, matcher_.get(), &id, size_t{1});
+  }
+  std::vector<int32_t> forced() override {
+    return call_for_ids(lanner_text_grammar_matcher_forced, matcher_.get());
+  }
+  std::unique_ptr<TokenConstraint> clone() const override {
+    LannerTextGrammarMatcher* matcher = nullptr;
+    call(&matcher, lanner_text_grammar_matcher_fork, matcher_.get());
+    return std::make_unique<GrammarConstraint>(matcher, bits_.size());
+  }
+
+ private:
+  struct Deleter {
+    void operator()(LannerTextGrammarMatcher* matcher) const {
+      lanner_text_grammar_matcher_free(matcher);
+    }
+  };
+
+  std::unique_ptr<LannerTextGrammarMatcher, Deleter> matcher_;
+  std::vector<uint32_t> bits_;
+  bool prepared_ = false;
+};
+
+std::string choices_json(const std::vector<std::string>& choices) {
+  try {
+    return Json(choices).dump();
+  } catch (const Json::exception& e) {
+    throw_error(ErrorCode::kInvalidArgument, "[structured] choice: not valid UTF-8: {}", e.what());
+  }
+}
+
+}  // namespace
+
+void GrammarCompiler::Deleter::operator()(LannerTextGrammarCompiler* compiler) const {
+  lanner_text_grammar_compiler_free(compiler);
+}
+
+GrammarCompiler::GrammarCompiler(const Tokenizer& tokenizer, int64_t vocab_size,
+                                 std::span<const int32_t> eos_ids)
+    : num_words_((static_cast<size_t>(vocab_size) + 31) / 32) {
+  for (const int32_t id : eos_ids) {
+    if (id >= 0 && id < vocab_size) eos_ids_.push_back(id);
+  }
+  LannerTextGrammarCompiler* compiler = nullptr;
+  call(&compiler, lanner_text_grammar_compiler_new, tokenizer.tokenizer_.get(),
+       static_cast<uint32_t>(vocab_size), reinterpret_cast<const uint32_t*>(eos_ids_.data()),
+       eos_ids_.size());
+  compiler_.reset(compiler);
+}
+
+std::unique_ptr<TokenConstraint> GrammarCompiler::compile(const StructuredOutput& form,
+                                                          std::optional<int32_t> after) const {
+  LannerTextGrammarKind kind = LANNER_TEXT_GRAMMAR_KIND_JSON_OBJECT;
+  std::string source = form.source;
+  switch (form.kind) {
+    case StructuredOutput::Kind::kNone:
+      return nullptr;
+    case StructuredOutput::Kind::kJsonObject:
+      break;
+    case StructuredOutput::Kind::kJsonSchema:
+      kind = LANNER_TEXT_GRAMMAR_KIND_JSON_SCHEMA;
+      break;
+    case StructuredOutput::Kind::kRegex:
+      kind = LANNER_TEXT_GRAMMAR_KIND_REGEX;
+      break;
+    case StructuredOutput::Kind::kChoice:
+      kind = LANNER_TEXT_GRAMMAR_KIND_CHOICE;
+      source = choices_json(form.choices);
+      break;
+    case StructuredOutput::Kind::kLark:
+      kind = LANNER_TEXT_GRAMMAR_KIND_LARK;
+      break;
+  }
+  LannerTextGrammarMatcher* matcher = nullptr;
+  call(&matcher, lanner_text_grammar_compile, compiler_.get(), kind, view(source));
+  auto constraint = std::make_unique<GrammarConstraint>(matcher, num_words_);
+  if (!after) return constraint;
+  return std::make_unique<DelayedConstraint>(std::move(constraint), *after, num_words_, eos_ids_);
 }
 
 }  // namespace lanner

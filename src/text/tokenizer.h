@@ -7,6 +7,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "text/gguf_vocabulary.h"
@@ -61,6 +62,7 @@ class Tokenizer {
   RoleTokenIds role_ids() const;
 
  private:
+  friend class GrammarCompiler;
   friend class StreamDecoder;
   struct Deleter {
     void operator()(LannerTextTokenizer* tokenizer) const;
@@ -77,7 +79,9 @@ class Tokenizer {
 // time; may outlive its tokenizer.
 class StreamDecoder {
  public:
-  StreamDecoder(const Tokenizer& tokenizer, bool skip_special);
+  // shown_special: special tokens that are text even so, e.g. the marks of tool calls.
+  StreamDecoder(const Tokenizer& tokenizer, bool skip_special,
+                std::span<const int32_t> shown_special = {});
 
   // The text that is certain now; often empty in the middle of a character.
   std::string push(int32_t id);
@@ -90,6 +94,7 @@ class StreamDecoder {
   };
 
   std::unique_ptr<LannerTextStreamDecoder, Deleter> decoder_;
+  std::vector<std::pair<int32_t, std::string>> shown_;
 };
 
 }  // namespace lanner

@@ -8,16 +8,16 @@ use crate::error::ErrorKind;
 const VOCAB_SIZE: u32 = 4096;
 
 struct Fixture {
-    tokenizer: TextTokenizer,
+    tokenizer: Arc<TextTokenizer>,
     compiler: GrammarCompiler,
 }
 
 static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/tokenizers/qwen2");
-    let tokenizer = crate::tokenizer_folder::load(&folder).expect("loads");
+    let tokenizer = Arc::new(crate::tokenizer_folder::load(&folder).expect("loads"));
     let eos = ["<|im_end|>", "<|endoftext|>"].map(|t| tokenizer.token_id(t).expect("is there"));
     assert!(tokenizer.vocab_size() < VOCAB_SIZE);
-    let compiler = GrammarCompiler::new(&tokenizer, VOCAB_SIZE, &eos).expect("builds");
+    let compiler = GrammarCompiler::new(Arc::clone(&tokenizer), VOCAB_SIZE, &eos).expect("builds");
     Fixture { tokenizer, compiler }
 });
 
@@ -109,17 +109,52 @@ fn a_complete_form_says_so_and_special_tokens_are_never_text() {
 }
 
 #[test]
-fn forks_go_their_own_way_and_tokens_can_be_taken_back() {
+fn forks_go_their_own_way() {
     let mut one = compile(GrammarKind::Choice, r#"["aab", "aac"]"#).expect("compiles");
     one.consume(&ids("aa")).expect("allowed");
     let mut two = one.fork();
     assert!(one.consume(&ids("b")).expect("allowed"));
     assert!(two.consume(&ids("c")).expect("allowed"));
-    one.rollback(ids("b").len()).expect("goes back");
-    assert!(!one.is_complete());
-    assert_eq!(one.count_valid(&ids("c")).expect("counts"), 1);
-    assert_eq!(one.count_valid(&ids("d")).expect("counts"), 0);
-    assert!(one.consume(&ids("c")).expect("allowed"));
+}
+
+#[test]
+fn forced_tokens_spell_what_must_come() {
+    let schema = r#"{"type":"object","properties":{"temperature":{"type":"boolean"}},
+                     "required":["temperature"],"additionalProperties":false}"#;
+    let mut matcher = compile(GrammarKind::JsonSchema, schema).expect("compiles");
+    let mut text = Vec::new();
+    for value in ["true", ""] {
+        for _ in 0..100 {
+            let forced = matcher.forced();
+            if forced.is_empty() || forced == [FIXTURE.compiler.eos[0]] {
+                break;
+            }
+            matcher.consume(&forced).expect("allowed");
+            text.extend(forced);
+        }
+        if !value.is_empty() {
+            // The rest of what must come waits for a token that it may be the beginning of.
+            let so_far = FIXTURE.tokenizer.decode(&text, false).expect("decodes");
+            let whole = r#"{"temperature": true}"#;
+            assert!(whole.starts_with(&so_far), "{so_far}");
+            assert!(so_far.len() > 10, "{so_far}");
+            let rest = ids(&whole[so_far.len()..]);
+            for id in rest {
+                if !matcher.is_complete() {
+                    matcher.consume(&[id]).expect("allowed");
+                    text.push(id);
+                }
+            }
+        }
+    }
+    assert_eq!(
+        FIXTURE.tokenizer.decode(&text, false).expect("decodes"),
+        r#"{"temperature": true}"#
+    );
+    assert!(matcher.is_complete());
+    assert_eq!(matcher.forced(), [FIXTURE.compiler.eos[0]]);
+    assert!(matcher.consume(&[FIXTURE.compiler.eos[1]]).expect("an end"));
+    assert!(compile(GrammarKind::Regex, "[ab]").expect("compiles").forced().is_empty());
 }
 
 fn nested(open: &str, close: &str, depth: usize) -> String {
