@@ -5,6 +5,7 @@
 #include <cctype>
 #include <cstring>
 
+#include "base/checked.h"
 #include "base/env.h"
 #include "base/error.h"
 #include "base/isa.h"
@@ -12,6 +13,7 @@
 #include "kernels/attention/synthetic.h"
 #include "kernels/gemm/gemm.h"
 #include "models/registry.h"
+#include "weights/mxfp4.h"
 
 namespace lanner {
 namespace {
@@ -33,6 +35,21 @@ std::optional<DType> stored_dtype(std::string name) {
   return parse_dtype(name);
 }
 
+// What a matrix takes, or the matrices of all experts in one tensor; nothing for other tensors.
+std::optional<int64_t> packed_bytes(const std::string& name, const TensorInfo& info,
+                                    std::optional<DType> dtype) {
+  const auto& shape = info.shape;
+  if (name.ends_with("_blocks") && shape.size() == 4) {  // MXFP4, kept as q8_0
+    return packed_weight_bytes(checked_mul(shape[0], shape[1], "rows"), shape[2] * kMxfp4Elements,
+                               DType::kQ8_0, dtype);
+  }
+  const std::optional<DType> stored = stored_dtype(info.dtype);
+  if (!stored || shape.size() < 2 || shape.size() > 3) return std::nullopt;
+  const int64_t experts = shape.size() == 3 ? shape[0] : 1;
+  return packed_weight_bytes(checked_mul(experts, shape[shape.size() - 2], "rows"), shape.back(),
+                             *stored, dtype);
+}
+
 // What the weights will take once the matrices among them are packed.
 int64_t estimate_weight_bytes(const Checkpoint& checkpoint, const ModelInfo& model,
                               std::optional<DType> dtype) {
@@ -40,10 +57,7 @@ int64_t estimate_weight_bytes(const Checkpoint& checkpoint, const ModelInfo& mod
   for (const std::string& name : checkpoint.names()) {
     if (std::ranges::find(model.unpacked_weights, name) != model.unpacked_weights.end()) continue;
     const TensorInfo info = checkpoint.info(name);
-    const std::optional<DType> stored = stored_dtype(info.dtype);
-    const bool is_packed = info.shape.size() == 2 && stored;
-    bytes +=
-        is_packed ? packed_weight_bytes(info.shape[0], info.shape[1], *stored, dtype) : info.bytes;
+    bytes += packed_bytes(name, info, dtype).value_or(info.bytes);
   }
   return bytes;
 }

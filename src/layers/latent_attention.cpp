@@ -20,10 +20,33 @@ struct UpProjections {
   PackedWeight v;
 };
 
+// As newer GGUF files have them: a matrix per head each, K's transposed already.
+UpProjections load_cut_projections(const LatentAttentionConfig& c, const WeightScope& weights,
+                                   LoadContext& context) {
+  std::vector<CheckpointTensor> tensors;
+  std::vector<Tensor> k_parts, v_parts;
+  int64_t bytes = 0;
+  for (int head = 0; head < c.num_heads; ++head) {
+    const auto take = [&](const char* name, const Shape& shape, std::vector<Tensor>& parts) {
+      tensors.push_back(weights.at(name).at(head).tensor("weight", shape));
+      parts.push_back(tensors.back().view);
+      bytes += tensors.back().view.bytes();
+    };
+    take("k_b_proj", Shape{c.kv_rank, c.nope_dim}, k_parts);
+    take("v_b_proj", Shape{c.v_dim, c.kv_rank}, v_parts);
+  }
+  ThreadPool& threads = context.execution.threads;
+  UpProjections up{PackedWeight::pack(k_parts, {.dtype = context.weight_dtype}, threads),
+                   PackedWeight::pack(v_parts, {.dtype = context.weight_dtype}, threads)};
+  context.on_weight(bytes);
+  return up;
+}
+
 // kv_b_proj holds for each head the rows of K, then those of V. Q wants K's transposed, which
 // block types are not: those are unpacked, and packed as bf16 unless another type is asked for.
 UpProjections load_up_projections(const LatentAttentionConfig& c, const WeightScope& weights,
                                   LoadContext& context) {
+  if (weights.contains("k_b_proj.0.weight")) return load_cut_projections(c, weights, context);
   const int64_t head_rows = c.nope_dim + c.v_dim;
   const CheckpointTensor all =
       weights.tensor("kv_b_proj.weight", Shape{c.num_heads * head_rows, c.kv_rank});

@@ -25,6 +25,7 @@ DecoderSpec olmo(const ConfigReader& c) {
   DecoderSpec spec = read_llama_like(c, norm);
   const bool bias = c.optional_bool("attention_bias", false);
   const float clip = c.optional_float("clip_qkv", 0.0f);
+  c.refuse_unless("layer_norm_eps", 1e-5);  // in GGUF files
   for (BlockConfig& block : spec.blocks) {
     block.attention.qkv_bias = block.attention.output_bias = bias;
     block.attention.clip_qkv = clip;

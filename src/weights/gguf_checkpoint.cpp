@@ -36,7 +36,7 @@ class GgufCheckpoint : public Checkpoint {
  public:
   explicit GgufCheckpoint(std::shared_ptr<const GgufFile> file) : file_(std::move(file)) {
     const std::string architecture_name = file_->required_string("general.architecture");
-    const GgufArchitecture& architecture = find_gguf_architecture(architecture_name, file_->path());
+    const GgufArchitecture& architecture = find_gguf_architecture(*file_);
     num_heads_ = read_heads(architecture_name + ".attention.head_count");
     num_kv_heads_ = num_heads_;
     if (const std::string key = architecture_name + ".attention.head_count_kv";
@@ -50,7 +50,7 @@ class GgufCheckpoint : public Checkpoint {
                     path(), quote_name(info.name), quote_name(architecture_name));
       }
       if (hf->transform == GgufTransform::kNotAWeight) continue;
-      tensors_.emplace(std::move(hf->name), Source{&info, hf->transform});
+      add(std::move(hf->name), info, hf->transform);
     }
   }
 
@@ -65,16 +65,27 @@ class GgufCheckpoint : public Checkpoint {
   }
 
   TensorInfo info(std::string_view name) const override {
-    const GgufTensorInfo& info = *at(name).info;
+    const Source& source = at(name);
+    const GgufTensorInfo& info = *source.info;
     const GgufTensorType* type = find_gguf_tensor_type(info.type);
-    return {type != nullptr ? type->name : std::to_string(info.type), info.shape,
-            static_cast<int64_t>(info.bytes)};
+    TensorInfo result{type != nullptr ? type->name : std::to_string(info.type), info.shape,
+                      static_cast<int64_t>(info.bytes)};
+    if (source.index >= 0) {
+      result.bytes /= info.shape[0];
+      result.shape.erase(result.shape.begin());
+    }
+    return result;
   }
 
   CheckpointTensor get(std::string_view name) const override {
     const Source& source = at(name);
     CheckpointTensor tensor = file_->tensor(*source.info);
+    if (source.index >= 0) tensor.view = slice(tensor.view, source.index);
     if (source.transform == GgufTransform::kNone) return tensor;
+    if (source.transform == GgufTransform::kRow) {
+      return {tensor.view.reshaped(Shape{1, tensor.view.numel()}), tensor.owner};
+    }
+    if (source.transform == GgufTransform::kSubtractOne) return subtract_one(tensor.view, name);
     const int64_t heads =
         source.transform == GgufTransform::kUnpermuteQ ? num_heads_ : num_kv_heads_;
     const int64_t num_rows = tensor.view.size(0);
@@ -91,7 +102,45 @@ class GgufCheckpoint : public Checkpoint {
   struct Source {
     const GgufTensorInfo* info;
     GgufTransform transform;
+    int64_t index = -1;  // in the outermost dimension; -1: all of it
   };
+
+  void add(std::string hf, const GgufTensorInfo& info, GgufTransform transform) {
+    const size_t at_sign = hf.find('@');
+    if (at_sign == std::string::npos) {
+      tensors_.emplace(std::move(hf), Source{&info, transform});
+      return;
+    }
+    constexpr int64_t kMost = 65536;
+    if (info.shape.size() < 2 || info.shape[0] > kMost) {
+      throw_error(ErrorCode::kInvalidArgument, "{}: tensor {} is no stack of 1 to {} tensors",
+                  path(), quote_name(info.name), kMost);
+    }
+    for (int64_t i = 0; i < info.shape[0]; ++i) {
+      std::string name = hf;
+      name.replace(at_sign, 1, std::to_string(i));
+      tensors_.emplace(std::move(name), Source{&info, transform, i});
+    }
+  }
+
+  // x[index], with one dimension less.
+  static Tensor slice(const Tensor& x, int64_t index) {
+    const int64_t rows = x.num_rows() / x.size(0);
+    std::byte* data = x.raw_row(index * rows);
+    std::vector<int64_t> sizes(x.shape().sizes().begin() + 1, x.shape().sizes().end());
+    return Tensor(data, x.dtype(), Shape(sizes));
+  }
+
+  CheckpointTensor subtract_one(const Tensor& x, std::string_view name) const {
+    if (x.dtype() != DType::kF32) {
+      throw_error(ErrorCode::kUnsupported, "{}: tensor {} is {}, expected fp32", path(),
+                  quote_name(name), x.dtype());
+    }
+    auto buffer = std::make_shared<Buffer>(static_cast<size_t>(x.bytes()));
+    auto* values = buffer->as<float>();
+    for (int64_t i = 0; i < x.numel(); ++i) values[i] = x.data<float>()[i] - 1.0f;
+    return {Tensor(values, DType::kF32, x.shape()), std::move(buffer)};
+  }
 
   int64_t read_heads(const std::string& key) const {
     const int64_t heads = file_->required_int(key);

@@ -22,27 +22,37 @@ constexpr std::string_view kWithoutEffect[] = {
 class GgufConfig {
  public:
   explicit GgufConfig(const GgufFile& file)
-      : file_(file),
-        architecture_(
-            find_gguf_architecture(file.required_string("general.architecture"), file.path())) {}
+      : file_(file), architecture_(find_gguf_architecture(file)) {}
 
   Json build() {
     config_["model_type"] = std::string(architecture_.model_type);
     config_["hidden_act"] = std::string(architecture_.hidden_act);
-    for (const GgufConfigRow& row : architecture_.config) copy(row);
+    if (!architecture_.fixed.empty()) config_.update(Json::parse(architecture_.fixed));
+    for (const std::span<const GgufConfigRow> rows : architecture_.config) {
+      for (const GgufConfigRow& row : rows) copy(row);
+    }
+    for (const GgufFlagRow& flag : architecture_.flags) {
+      config_[std::string(flag.hf)] = file_.find_tensor(flag.tensor) != nullptr;
+    }
     if (!config_.contains("rope_theta")) config_["rope_theta"] = 10000.0;
     if (!config_.contains("num_key_value_heads")) {
       config_["num_key_value_heads"] = config_["num_attention_heads"];
     }
-    add_head_dim();
+    if (architecture_.latent_attention) {
+      add_latent_attention();
+    } else {
+      add_head_dim();
+    }
     add_vocab_size();
     add_rope_scaling();
-    add_biases();
+    if (architecture_.model_type == "llama") add_biases();
     add_token_ids();
     config_["tie_word_embeddings"] = file_.find_tensor("output.weight") == nullptr;
     if (file_.optional_bool(use("attention.causal")) == false) refuse("attention.causal");
-    if (file_.optional_int(use("expert_count")).value_or(0) != 0) refuse("expert_count");
-    if (file_.optional_int(use("expert_used_count")).value_or(0) != 0) refuse("expert_used_count");
+    for (const char* suffix : {"expert_count", "expert_used_count"}) {
+      if (used_.contains(fmt::format("{}.{}", architecture_.name, suffix))) continue;
+      if (file_.optional_int(use(suffix)).value_or(0) != 0) refuse(suffix);
+    }
     refuse_unknown_keys();
     return std::move(config_);
   }
@@ -64,7 +74,9 @@ class GgufConfig {
     const std::string key = use(row.gguf);
     if (!row.required && !file_.contains(key)) return;
     const std::string hf(row.hf);
-    if (row.kind == GgufConfigRow::kInt) {
+    if (row.kind == GgufConfigRow::kBool) {
+      config_[hf] = file_.optional_bool(key).value_or(false);
+    } else if (row.kind == GgufConfigRow::kInt) {
       const int64_t value = file_.required_int(key);
       if (value < 1 || value > INT32_MAX) {
         throw_error(ErrorCode::kInvalidArgument, "{}: {} is {}, expected 1 to {}", file_.path(),
@@ -94,6 +106,13 @@ class GgufConfig {
     }
     for (const char* suffix : {"attention.value_length", "rope.dimension_count"}) {
       const int64_t value = file_.optional_int(use(suffix)).value_or(head_dim);
+      if (architecture_.partial_rope && std::string_view(suffix).starts_with("rope") && value > 0 &&
+          value < head_dim) {
+        // A little more than the ratio, so that its product with head_dim is not rounded below.
+        config_["partial_rotary_factor"] =
+            (static_cast<double>(value) + 1.0 / 64) / static_cast<double>(head_dim);
+        continue;
+      }
       if (value != head_dim) {
         throw_error(ErrorCode::kUnsupported,
                     "{}: {}.{} is {}, but the heads have {} elements: not supported", file_.path(),
@@ -101,6 +120,37 @@ class GgufConfig {
       }
     }
     config_["head_dim"] = head_dim;
+  }
+
+  // DeepSeek: what one value of a key means has changed. Newer files describe what is cached, one
+  // head of the latent and the rotated part, and give the sizes of the heads by keys of their own.
+  void add_latent_attention() {
+    const auto integer = [&](const char* suffix) { return file_.optional_int(use(suffix)); };
+    const int64_t cached_k = file_.required_int(use("attention.key_length"));
+    const int64_t cached_v = file_.required_int(use("attention.value_length"));
+    const int64_t head_dim = integer("attention.key_length_mla").value_or(cached_k);
+    const int64_t rope_dim = file_.required_int(use("rope.dimension_count"));
+    if (rope_dim < 1 || head_dim <= rope_dim || head_dim > INT32_MAX) {
+      throw_error(ErrorCode::kInvalidArgument, "{}: heads of {} elements cannot rotate {} of them",
+                  file_.path(), head_dim, rope_dim);
+    }
+    config_["num_key_value_heads"] = config_["num_attention_heads"];
+    config_["qk_rope_head_dim"] = rope_dim;
+    config_["qk_nope_head_dim"] = head_dim - rope_dim;
+    config_["v_head_dim"] = integer("attention.value_length_mla").value_or(cached_v);
+
+    const int64_t gating = integer("expert_gating_func").value_or(1);
+    const int64_t groups = integer("expert_group_count").value_or(1);
+    const int64_t top_groups = integer("expert_group_used_count").value_or(1);
+    config_["n_group"] = groups;
+    config_["topk_group"] = top_groups;
+    if (gating == 2) {  // sigmoid
+      config_["model_type"] = "deepseek_v3";
+    } else if (gating == 1) {
+      config_["topk_method"] = groups > 1 ? "group_limited_greedy" : "greedy";
+    } else {
+      refuse("expert_gating_func");
+    }
   }
 
   void add_vocab_size() {
@@ -135,12 +185,21 @@ class GgufConfig {
       throw_error(ErrorCode::kInvalidArgument, "{}: {} is {}, expected a positive number",
                   file_.path(), quote_name(factor_key), factor);
     }
+    // What YaRN's stretch of the scores is made from; it takes that of cos and sin back.
+    const std::string log_key = use("rope.scaling.yarn_log_multiplier");
+    const double log_multiplier = file_.optional_double(log_key).value_or(0.0);
+    if (log_multiplier != 0.0 && !architecture_.latent_attention) {
+      refuse("rope.scaling.yarn_log_multiplier");
+    }
     if (type != "yarn" && attention_factor != 1.0) refuse("rope.scaling.attn_factor");
     if (type == "yarn" && !has_factors) {
       config_["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", factor}};
       Json& scaling = config_["rope_scaling"];
       if (const auto original = file_.optional_int(original_key)) {
         scaling["original_max_position_embeddings"] = *original;
+      }
+      if (log_multiplier != 0.0) {
+        scaling["mscale"] = scaling["mscale_all_dim"] = log_multiplier / 0.1;
       }
       // GGUF's factor comes on top of YaRN's own 0.1 ln(factor) + 1, HF's replaces it.
       if (attention_factor != 1.0) {

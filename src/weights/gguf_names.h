@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+
+#include "weights/gguf.h"
 
 namespace lanner {
 
@@ -15,12 +18,16 @@ enum class GgufTransform {
   // converter stores them permuted.
   kUnpermuteQ,
   kUnpermuteK,
+  kSubtractOne,  // stored as what the norm multiplies by, weight + 1
+  kRow,          // [n] of what the checkpoint has as [1, n]
   // Not part of the HF checkpoint: goes into the config (factors of the rotary frequencies), or has
   // no effect.
   kNotAWeight,
 };
 
-// A tensor's name in GGUF and in the HF checkpoint. '#' stands for a layer number.
+// A tensor's name in GGUF and in the HF checkpoint. '#' stands for a layer number. '@' stands for
+// an index into the outermost dimension: the tensors of all experts (or heads), which the
+// checkpoint has one by one.
 struct GgufNameRow {
   std::string_view gguf;
   std::string_view hf;
@@ -29,11 +36,17 @@ struct GgufNameRow {
 
 // A metadata key, without the "<architecture>." in front, and the key of config.json that it is.
 struct GgufConfigRow {
-  enum Kind { kInt, kDouble };
+  enum Kind { kInt, kDouble, kBool };
   std::string_view gguf;
   std::string_view hf;
   Kind kind;
   bool required;
+};
+
+// A key of config.json that says whether a tensor is there.
+struct GgufFlagRow {
+  std::string_view tensor;
+  std::string_view hf;
 };
 
 // A model architecture of GGUF: everything that Lanner must know to see it as an HF checkpoint.
@@ -42,13 +55,24 @@ struct GgufArchitecture {
   std::string_view name;        // general.architecture
   std::string_view model_type;  // of config.json
   std::string_view hidden_act;  // GGUF does not say
-  std::span<const GgufNameRow> tensors;
-  std::span<const GgufConfigRow> config;
+  // Looked through in this order.
+  std::array<std::span<const GgufNameRow>, 4> tensors;
+  std::array<std::span<const GgufConfigRow>, 2> config;
+  // The row is for files with this tensor only; empty: for all.
+  std::string_view with_tensor = {};
+  std::span<const GgufFlagRow> flags = {};
+  // RoPE may turn a part of each head only.
+  bool partial_rope = false;
+  // Multi-head latent attention: the sizes of its heads are keys of their own.
+  bool latent_attention = false;
+  // Further keys of config.json that GGUF does not have: JSON, or empty.
+  std::string_view fixed = {};
 };
 
 std::span<const GgufArchitecture> gguf_architectures();
-// Throws Error(kUnsupported) that starts with `path` and lists the known ones.
-const GgufArchitecture& find_gguf_architecture(std::string_view name, const std::string& path);
+// The row for a file. Throws Error(kUnsupported) that starts with its path and lists the known
+// ones.
+const GgufArchitecture& find_gguf_architecture(const GgufFile& file);
 
 struct HfTensorName {
   std::string name;  // empty if kNotAWeight

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weights/mxfp4.h"
+
+#include <cmath>
+#include <random>
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "kernels/convert/convert.h"
+#include "weights/testing/expect_error.h"
+
+namespace lanner {
+namespace {
+
+// OCP Microscaling Formats 1.0, section 5.3.3: e2m1.
+float e2m1(int bits) {
+  const int exponent = bits >> 1 & 3, mantissa = bits & 1;
+  const float value = exponent == 0
+                          ? 0.5f * static_cast<float>(mantissa)
+                          : std::ldexp(1.0f + 0.5f * static_cast<float>(mantissa), exponent - 1);
+  return (bits & 8) != 0 ? -value : value;
+}
+
+TEST(Mxfp4, TheValuesStayAsTheyAre) {
+  constexpr int64_t kExperts = 2, kRows = 3, kBlocks = 5;
+  std::mt19937 random(1);
+  std::vector<uint8_t> values(kExperts * kRows * kBlocks * 16), scales(kExperts * kRows * kBlocks);
+  for (uint8_t& value : values) value = static_cast<uint8_t>(random());
+  for (uint8_t& scale : scales) scale = static_cast<uint8_t>(105 + random() % 37);
+  ThreadPool threads(3);
+  const CheckpointTensor packed = mxfp4_to_q8_0(
+      Tensor(values.data(), DType::kU8, Shape{kExperts, kRows, kBlocks, 16}),
+      Tensor(scales.data(), DType::kU8, Shape{kExperts, kRows, kBlocks}), "x", threads);
+  EXPECT_EQ(packed.view.dtype(), DType::kQ8_0);
+  EXPECT_EQ(packed.view.shape(), (Shape{kExperts * kRows, kBlocks * 32}));
+  std::vector<float> actual(values.size() * 2);
+  select_convert(DType::kQ8_0, DType::kF32)(packed.view.raw(), static_cast<int64_t>(actual.size()),
+                                            actual.data());
+  for (size_t i = 0; i < actual.size(); ++i) {
+    const int bits = i % 2 == 0 ? values[i / 2] & 15 : values[i / 2] >> 4;
+    ASSERT_EQ(actual[i], std::ldexp(e2m1(bits), scales[i / 32] - 127)) << i;
+  }
+}
+
+TEST(Mxfp4, ScalesThatFp16LacksAreRefusedUnlessTheBlockIsZero) {
+  std::vector<uint8_t> values(16, 0x80), scales = {1};
+  ThreadPool threads(1);
+  const auto run = [&] {
+    mxfp4_to_q8_0(Tensor(values.data(), DType::kU8, Shape{1, 1, 16}),
+                  Tensor(scales.data(), DType::kU8, Shape{1, 1}), "experts.x", threads);
+  };
+  run();
+  values[3] = 0x10;
+  expect_error(ErrorCode::kUnsupported, {"experts.x", "2^-126", "bf16"}, run);
+  scales[0] = 250;
+  expect_error(ErrorCode::kUnsupported, {"experts.x", "2^123"}, run);
+}
+
+}  // namespace
+}  // namespace lanner
