@@ -106,6 +106,7 @@ class LoadRun {
 // What a token and a step cost.
 struct Work {
   double weight_bytes = 0;
+  double active_bytes = 0;  // of them, what one token is multiplied with
   double kv_bytes_per_token = 0;
   double block_parameters = 0;   // multiplied with every token
   double output_parameters = 0;  // multiplied with the last one
@@ -117,9 +118,10 @@ Work work_of(const ModelRunner& runner) {
   const WeightTally& weights = runner.model().weights();
   Work work;
   work.weight_bytes = static_cast<double>(weights.bytes);
+  work.active_bytes = weights.active_bytes;
   work.kv_bytes_per_token = static_cast<double>(runner.plan().memory.kv_bytes_per_token);
   work.output_parameters = static_cast<double>(runner.model().output_parameters());
-  work.block_parameters = static_cast<double>(weights.parameters) - work.output_parameters;
+  work.block_parameters = weights.active_parameters - work.output_parameters;
   work.attention_width = static_cast<double>(info.num_heads) * info.head_dim * info.num_layers;
   return work;
 }
@@ -227,7 +229,8 @@ Measurement ModelRun::decode(int depth, int batch) {
                       {"tpot_ms", percentiles_ms(intervals)}},
           .seconds = batch / rate,
           .operations = 2.0 * batch * (work_.block_parameters + work_.output_parameters),
-          .bytes = work_.weight_bytes + kv_bytes,
+          // The tokens of a batch go to different experts, at most.
+          .bytes = std::min(work_.weight_bytes, work_.active_bytes * batch) + kv_bytes,
           .tokens = batch};
 }
 

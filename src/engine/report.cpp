@@ -92,6 +92,7 @@ Json describe_loaded(const ModelRunner& runner) {
   const WeightTally& weights = model.weights();
   return Json{{"weight_bytes", weights.bytes},
               {"parameters", weights.parameters},
+              {"active_parameters", static_cast<int64_t>(weights.active_parameters)},
               {"output_parameters", model.output_parameters()},
               {"kernels", weights.kernels},
               {"arithmetic", arithmetic_of(weights.kernels)},
