@@ -65,8 +65,8 @@ void gated_gemm(const Tensor& x, const PackedWeight& weight, const float* bias, 
   const int64_t columns = panel_step * kPanelRows;
   // Products of one block: [threads][gate, up][row_step][columns].
   const Tensor products = workspace.tensor(
-      DType::kF32, Shape{checked_mul<int64_t>(2 * row_step, threads.size(), "[gated_gemm] rows"),
-                         columns});
+      DType::kF32,
+      Shape{checked_mul<int64_t>(2 * row_step, threads.size(), "[gated_gemm] rows"), columns});
   const GatedActivationFn activate = select_activation().gated[static_cast<size_t>(kind)];
   plan.prepare_alone();
   threads.run([&](int thread) {
@@ -76,8 +76,7 @@ void gated_gemm(const Tensor& x, const PackedWeight& weight, const float* bias, 
     const GemmRange panels{num_panels * panel_thread / grid.panel_threads,
                            num_panels * (panel_thread + 1) / grid.panel_threads};
     const Tensor gates = products.rows(2 * row_step * thread, 2 * row_step * thread + row_step);
-    const Tensor ups =
-        products.rows(2 * row_step * thread + row_step, 2 * row_step * (thread + 1));
+    const Tensor ups = products.rows(2 * row_step * thread + row_step, 2 * row_step * (thread + 1));
     for (int64_t row = my_rows.begin; row < my_rows.end; row += row_step) {
       const GemmRange some_rows{row, std::min(row + row_step, my_rows.end)};
       for (int64_t p = panels.begin; p < panels.end; p += panel_step) {
