@@ -8,13 +8,22 @@
 #include <memory>
 
 #include "base/buffer.h"
+#include "kernels/gemm/packed_weight.h"
 #include "layers/load_vector.h"
 #include "layers/transpose.h"
+#include "weights/drop_resident.h"
 
 namespace lanner {
 namespace {
 
-GemmPackOptions pack_options(const LoadContext& context) { return {.dtype = context.weight_dtype}; }
+// Packs the parts, which lie in the tensors. What has been read of a mapped file leaves the memory.
+PackedWeight pack(std::span<const Tensor> parts,
+                  const std::vector<const CheckpointTensor*>& tensors, LoadContext& context) {
+  const auto drop = [&](const std::byte* begin, const std::byte* end) {
+    for (const CheckpointTensor* tensor : tensors) drop_resident(*tensor, begin, end);
+  };
+  return pack_weight(parts, {.dtype = context.weight_dtype}, drop, context.execution.threads);
+}
 
 int64_t tensor_rows(const LinearPart& part) {
   return part.rows.empty() ? part.out_features : part.tensor_rows;
@@ -56,13 +65,14 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool b
       bias_.insert(bias_.end(), all.begin() + begin, all.begin() + begin + count);
     }
   }
-  weight_ = PackedWeight::pack(views, pack_options(context), context.execution.threads);
+  std::vector<const CheckpointTensor*> sources;
+  for (const auto& [name, tensor] : tensors) sources.push_back(&tensor);
+  weight_ = pack(views, sources, context);
   for (const Tensor& view : views) context.on_weight(view.bytes());
 }
 
 Linear::Linear(const CheckpointTensor& weight, LoadContext& context)
-    : weight_(
-          PackedWeight::pack({&weight.view, 1}, pack_options(context), context.execution.threads)) {
+    : weight_(pack({&weight.view, 1}, {&weight}, context)) {
   context.on_weight(weight.view.bytes());
 }
 

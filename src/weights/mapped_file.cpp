@@ -11,6 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/error.h"
+#include "weights/drop_resident.h"
 
 namespace lanner {
 namespace {
@@ -27,6 +28,14 @@ class FileDescriptor {
 
  private:
   int fd_;
+};
+
+// The end of a tensor's owner: drop_resident finds the file in it.
+struct DropAtEnd {
+  std::shared_ptr<const MappedFile> file;
+  const std::byte* begin;
+  const std::byte* end;
+  void operator()(const void*) const { file->drop(begin, end); }
 };
 
 uintptr_t page_size() {
@@ -80,10 +89,7 @@ CheckpointTensor MappedFile::tensor(uint64_t offset, DType dtype, const Shape& s
     return {Tensor(data, dtype, shape), std::move(copy)};
   }
 
-  const std::byte* end = begin + length;
-  std::shared_ptr<const void> owner(begin, [file = shared_from_this(), end](const void* first) {
-    file->drop(static_cast<const std::byte*>(first), end);
-  });
+  std::shared_ptr<const void> owner(begin, DropAtEnd{shared_from_this(), begin, begin + length});
   return {Tensor(const_cast<std::byte*>(begin), dtype, shape), std::move(owner)};
 }
 
@@ -94,6 +100,12 @@ void MappedFile::drop(const std::byte* begin, const std::byte* end) const {
   const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
   const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
   if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+}
+
+void drop_resident(const CheckpointTensor& tensor, const std::byte* begin, const std::byte* end) {
+  const auto* mapped = std::get_deleter<DropAtEnd>(tensor.owner);
+  if (mapped == nullptr || begin < mapped->begin || end > mapped->end) return;
+  mapped->file->drop(begin, end);
 }
 
 std::string quote_name(std::string_view name) {

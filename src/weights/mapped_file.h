@@ -28,11 +28,12 @@ class MappedFile : public std::enable_shared_from_this<MappedFile> {
   // mapped and takes the tensor out of the resident memory again when it goes, so that loading a
   // model needs no second copy of it. Data at an odd address is copied to an aligned one.
   CheckpointTensor tensor(uint64_t offset, DType dtype, const Shape& shape) const;
+  // Takes the whole pages within a range of the file out of the resident memory.
+  void drop(const std::byte* begin, const std::byte* end) const;
 
  private:
   MappedFile(std::string path, const std::byte* data, size_t size)
       : path_(std::move(path)), data_(data), size_(size) {}
-  void drop(const std::byte* begin, const std::byte* end) const;
 
   std::string path_;
   const std::byte* data_;

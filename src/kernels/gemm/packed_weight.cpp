@@ -69,6 +69,9 @@ GemmGroup target_group(DType target) {
   }
 }
 
+// Of a part, read by one thread, before it says so.
+constexpr int64_t kReportBytes = int64_t{2} << 20;
+
 // Panels start on cache lines: fp16 panels of odd k would not.
 int64_t panel_bytes(int64_t k, const GemmLayout& layout) {
   const int64_t blocks = ceil_div(k, layout.k_block);
@@ -287,6 +290,16 @@ const char* PackedWeight::kernel_name() const { return impl_->kernel_name.c_str(
 
 PackedWeight PackedWeight::pack(std::span<const Tensor> parts, const GemmPackOptions& options,
                                 ThreadPool& threads) {
+  return Impl::pack(parts, options, {}, threads);
+}
+
+PackedWeight pack_weight(std::span<const Tensor> parts, const GemmPackOptions& options,
+                         const PackReader& on_read, ThreadPool& threads) {
+  return PackedWeight::Impl::pack(parts, options, on_read, threads);
+}
+
+PackedWeight PackedWeight::Impl::pack(std::span<const Tensor> parts, const GemmPackOptions& options,
+                                      const PackReader& on_read, ThreadPool& threads) {
   check_argument(!parts.empty(), "[gemm] a weight needs at least one part");
   PackedWeight weight;
   Impl& impl = *weight.impl_;
@@ -344,7 +357,15 @@ PackedWeight PackedWeight::pack(std::span<const Tensor> parts, const GemmPackOpt
       const int64_t end = std::min(range.end - s.panel_begin, s.panels);
       if (begin >= end) continue;
       PanelPacker packer(parts[i], targets[i], s, options.isa);
-      for (int64_t panel = begin; panel < end; ++panel) packer.pack(panel);
+      const int64_t panels_per_report =
+          std::max<int64_t>(kReportBytes / (parts[i].row_bytes() * kPanelRows), 1);
+      for (int64_t first = begin; first < end; first += panels_per_report) {
+        const int64_t last = std::min(first + panels_per_report, end);
+        for (int64_t panel = first; panel < last; ++panel) packer.pack(panel);
+        if (!on_read) continue;
+        on_read(parts[i].raw_row(first * kPanelRows),
+                parts[i].raw_row(std::min(last * kPanelRows, s.n) - 1) + parts[i].row_bytes());
+      }
     }
   });
   return weight;

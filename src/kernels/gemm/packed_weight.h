@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -28,6 +30,13 @@ struct GemmPanelRange {
   int64_t end;
 };
 
+// Told by the packing threads which bytes of a part they need no more, some MiB at a time.
+using PackReader = std::function<void(const std::byte* begin, const std::byte* end)>;
+
+// PackedWeight::pack for parts in mapped files, which need not stay in memory until all is packed.
+PackedWeight pack_weight(std::span<const Tensor> parts, const GemmPackOptions& options,
+                         const PackReader& on_read, ThreadPool& threads);
+
 struct PackedWeight::Impl {
   std::vector<GemmSegment> segments;
   Buffer data;
@@ -36,6 +45,9 @@ struct PackedWeight::Impl {
   int64_t k = 0;
   int64_t panels = 0;
   std::string kernel_name;
+
+  static PackedWeight pack(std::span<const Tensor> parts, const GemmPackOptions& options,
+                           const PackReader& on_read, ThreadPool& threads);
 
   // The panels that thread `thread` of `num_threads` reads, all segments counted through: equal
   // bytes for all, the same at packing (first touch) and at multiplying.
