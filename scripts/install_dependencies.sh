@@ -9,11 +9,22 @@ set -euo pipefail
 build_packages=(
   g++ cmake ninja-build ccache git ca-certificates python3
   libfmt-dev libspdlog-dev nlohmann-json3-dev libcli11-dev libedit-dev libxxhash-dev
+  libssl-dev
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
   binutils clang-format-19 qemu-user shellcheck
 )
+
+# Boost 1.81 or newer: Debian 12 has it beside its default 1.74.
+boost_package() {
+  if dpkg-query -W -f '${db:Status-Status}' libboost1.81-dev 2>/dev/null | grep -qx installed ||
+    [ -n "$(apt_version libboost1.81-dev)" ]; then
+    echo libboost1.81-dev
+  else
+    echo libboost-dev
+  fi
+}
 
 packages=("${build_packages[@]}")
 case ${1-} in
@@ -73,6 +84,7 @@ install_rust() {
 command -v dpkg-query >/dev/null ||
   fail "this script knows Debian and Ubuntu; install by other means: ${packages[*]} and Rust $(minimum_rust)"
 
+packages+=("$(boost_package)")
 installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${packages[@]}" 2>/dev/null || true)
 missing=()
 for package in "${packages[@]}"; do

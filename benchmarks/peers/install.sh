@@ -25,7 +25,7 @@ install_llama_cpp() {
   fi
   cmake -S "$folder/llama-src/vendor/llama.cpp" -B "$folder/llama-build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
     -DLLAMA_CURL=OFF
-  cmake --build "$folder/llama-build" -j "$jobs" --target llama
+  cmake --build "$folder/llama-build" -j "$jobs" --target llama llama-server
 }
 
 for peer in "${wanted[@]}"; do

@@ -46,6 +46,8 @@ Environment read_environment() {
   environment.max_isa = get("LANNER_MAX_ISA");
   environment.threads = positive_int("LANNER_THREADS");
   environment.no_color = get("NO_COLOR").has_value();
+  environment.api_keys = get("LANNER_API_KEYS").value_or("");
+  environment.notify_socket = get("NOTIFY_SOCKET").value_or("");
   environment.cache_dir = cache_dir();
   return environment;
 }

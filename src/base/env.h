@@ -12,6 +12,8 @@ struct Environment {
   std::optional<std::string> max_isa;    // LANNER_MAX_ISA: a cap of isa_caps()
   std::optional<int> threads;            // LANNER_THREADS: compute threads
   bool no_color = false;                 // NO_COLOR set to anything: https://no-color.org
+  std::string api_keys;                  // LANNER_API_KEYS: keys of the server, with commas
+  std::string notify_socket;             // NOTIFY_SOCKET: where a service manager listens
   std::string cache_dir;  // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
 };
 

@@ -21,6 +21,7 @@
 #include "cli/failure.h"
 #include "cli/help_formatter.h"
 #include "cli/options.h"
+#include "cli/serve.h"
 #include "cli/text.h"
 
 namespace lanner::cli {
@@ -34,6 +35,7 @@ std::string root_footer() {
       "  lanner run \"Why is the sky blue?\"\n"
       "  lanner chat ~/models/Llama-3.2-1B-Instruct\n"
       "  lanner info model.gguf\n"
+      "  lanner serve --port 8080\n"
       "\nExit status:\n";
   for (const ExitCode& row : exit_codes()) {
     text += fmt::format("  {:>3}  {:<20}{}\n", row.status, row.name, row.meaning);
@@ -44,6 +46,7 @@ std::string root_footer() {
       "  LANNER_THREADS    compute threads where --threads is not given\n"
       "  LANNER_LOG_LEVEL  trace, debug, info, warn, error, off (default: warn)\n"
       "  LANNER_MAX_ISA    highest instruction set to use, e.g. scalar, avx2, avx512\n"
+      "  LANNER_API_KEYS   keys that `lanner serve` asks for, with commas between them\n"
       "  NO_COLOR          set: no colours\n";
   return text;
 }
@@ -59,6 +62,8 @@ class Parser {
     app_.footer(root_footer());
     add("run", "Answer one prompt", run_, add_run_options, run_command);
     add("chat", "Talk with a model, turn by turn", chat_, add_chat_options, chat_command);
+    add("serve", "Serve models over HTTP: OpenAI's API and a chat page", serve_, add_serve_options,
+        serve_command);
     CLI::App* bench = app_.add_subcommand("bench", "Measure the machine, or a model on it");
     bench->require_subcommand(1);
     add("machine", "Bandwidth, peak arithmetic, cost of a parallel region", bench_machine_,
@@ -76,6 +81,8 @@ class Parser {
         eval_perplexity_command, eval);
     add("kl", "Divergence of two types of weights or KV cache on a text", eval_kl_,
         add_eval_kl_options, eval_kl_command, eval);
+    add("serve", "A running server under load: latencies and goodput", bench_serve_,
+        add_bench_serve_options, bench_serve_command, bench);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
@@ -109,6 +116,8 @@ class Parser {
   BenchAttentionOptions bench_attention_;
   EvalOptions eval_perplexity_;
   EvalKlOptions eval_kl_;
+  ServeOptions serve_;
+  BenchServeOptions bench_serve_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
   std::function<int(Context&)> run_chosen_;

@@ -301,9 +301,10 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
     EXPECT_THAT(out_, HasSubstr("  " + name.substr(0, name.find(' ')) + " "));
   }
   for (const ExitCode& row : exit_codes()) EXPECT_THAT(out_, HasSubstr(row.meaning));
-  EXPECT_THAT(command_names(), ElementsAre("run", "chat", "bench machine", "bench model",
-                                           "bench op", "bench attention", "eval perplexity",
-                                           "eval kl", "info", "tokenize", "render"));
+  EXPECT_THAT(command_names(),
+              ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
+                          "bench attention", "bench serve", "eval perplexity", "eval kl", "info",
+                          "tokenize", "render"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -33,20 +33,6 @@ CLI::Validator in_range(double low, double high, bool open_low = false) {
       "X in " + range);
 }
 
-// A whole number in [low, high].
-template <typename Integer>
-CLI::Validator whole_number(Integer low, Integer high) {
-  return CLI::Validator(
-      [=](std::string& text) {
-        Integer value = 0;
-        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-        const bool number = failure == std::errc() && end == text.data() + text.size();
-        if (number && value >= low && value <= high) return std::string();
-        return fmt::format("'{}' is not a whole number in [{}, {}]", text, low, high);
-      },
-      "N");
-}
-
 // "auto" or one of the names that the engine takes for a `what`.
 CLI::Validator name_or_auto(std::span<const char* const> names, const char* what) {
   std::string known = fmt::format("auto, {}", fmt::join(names, ", "));
@@ -64,6 +50,8 @@ CLI::Validator name_or_auto(std::span<const char* const> names, const char* what
 CLI::Validator dtype_or_auto(std::span<const char* const> names) {
   return name_or_auto(names, "type");
 }
+
+}  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
   const char* group = "Model";
@@ -98,6 +86,8 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(whole_number(0, INT_MAX))
       ->group(group);
 }
+
+namespace {
 
 void add_sampling_options(CLI::App& command, SamplingOptions& options) {
   const char* group = "Sampling (defaults: the model's generation_config.json, else greedy)";

@@ -1,13 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <charconv>
+#include <string>
+#include <system_error>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
 #include "cli/commands.h"
 
-namespace CLI {
-class App;
+namespace lanner::cli {
+
+// A whole number in [low, high].
+template <typename Integer>
+CLI::Validator whole_number(Integer low, Integer high) {
+  return CLI::Validator(
+      [=](std::string& text) {
+        Integer value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool number = failure == std::errc() && end == text.data() + text.size();
+        if (number && value >= low && value <= high) return std::string();
+        return fmt::format("'{}' is not a whole number in [{}, {}]", text, low, high);
+      },
+      "N");
 }
 
-namespace lanner::cli {
+// --dtype and the others of ModelOptions.
+void add_model_options(CLI::App& command, ModelOptions& options);
 
 // Each command's options, with their ranges, help and examples: what the parser fills in.
 void add_run_options(CLI::App& command, RunOptions& options);
