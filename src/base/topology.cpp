@@ -417,6 +417,11 @@ ThreadPlan plan_threads(const Topology& topology, int requested) {
   }
   plan.cpus = in_order_of_use(topology);
   plan.cpus.resize(static_cast<size_t>(std::min(threads, allowed)), -1);  // -1: not pinned
+  // Node by node: a node's threads have one shard of the weights then.
+  std::ranges::stable_sort(plan.cpus, {}, [&](int cpu) {
+    const auto found = std::ranges::find(topology.cpus, cpu, &Cpu::id);
+    return found == topology.cpus.end() ? -1 : found->numa_node;
+  });
   return plan;
 }
 

@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "base/isa.h"
+#include "base/thread_placement.h"
 #include "kernels/gemm/gemm.h"
 #include "lanner/llm.h"
 
@@ -47,6 +48,11 @@ Json describe_machine(const Topology& topology, const ThreadPlan& threads) {
                {"threads", threads.cpus.size()},
                {"thread_cpus", threads.cpus},
                {"threads_reason", threads.reason}};
+  Json shards = Json::array();
+  for (const NodeThreads& node : threads_by_node(topology, threads)) {
+    shards.push_back({{"numa_node", node.numa_node}, {"threads", node.count}});
+  }
+  if (shards.size() > 1) machine["weight_shards"] = std::move(shards);
   if (used != detected) machine["isa_detected"] = isa_names(detected);
   return Json{{"version", version()}, {"machine", std::move(machine)}};
 }
