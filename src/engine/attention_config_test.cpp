@@ -106,7 +106,8 @@ TEST(KvDtypes, TheReportTellsWhatATokenTakesAndHowManyFit) {
   const Json fp16 = plan("fp16"), int8 = plan("int8"), plain = plan("int8-plain");
   EXPECT_LT(int8.at("kv_bytes_per_token"), fp16.at("kv_bytes_per_token"));
   EXPECT_GT(int8.at("kv_tokens"), fp16.at("kv_tokens"));
-  for (const char* key : {"kv_bytes_per_token", "kv_tokens"}) EXPECT_EQ(int8.at(key), plain.at(key));
+  for (const char* key : {"kv_bytes_per_token", "kv_tokens"})
+    EXPECT_EQ(int8.at(key), plain.at(key));
 }
 
 }  // namespace
