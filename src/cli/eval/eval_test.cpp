@@ -23,7 +23,8 @@ TEST(EvalWindows, ScoreEveryTokenOnceWithWhatStandsBeforeIt) {
   for (const std::vector<int32_t>& prefix : {std::vector<int32_t>{}, {1}, {1, 2}}) {
     for (int length : {2, 5, 9, 10, 11, 64}) {
       for (size_t window : {5u, 8u, 100u}) {
-        for (size_t stride = 1; stride + prefix.size() <= window; stride += 2) {
+        for (size_t stride = 1; stride + std::max<size_t>(prefix.size(), 1) <= window;
+             stride += 2) {
           const std::vector<int32_t> ids = numbers(length);
           std::vector<int32_t> scored;
           for (const EvalWindow& w : eval_windows(ids, prefix, window, stride)) {

@@ -24,10 +24,11 @@ double log_sum_exp(std::span<const float> logits) {
 
 std::vector<EvalWindow> eval_windows(std::span<const int32_t> ids, std::span<const int32_t> prefix,
                                      size_t window, size_t stride) {
-  if (window < prefix.size() + 2 || stride < 1 || stride > window - prefix.size()) {
+  if (window < prefix.size() + 2 || stride < 1 ||
+      stride > window - std::max<size_t>(prefix.size(), 1)) {
     throw usage_failure(
         fmt::format("a window of {} tokens and a stride of {} do not go together: the stride is at "
-                    "least 1 and at most the window without its {} special tokens",
+                    "least 1 and less than the window, without its {} special tokens",
                     window, stride, prefix.size()));
   }
   if (ids.size() + prefix.size() < 2) {

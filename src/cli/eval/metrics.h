@@ -16,7 +16,8 @@ struct EvalWindow {
 
 // Windows of `window` tokens that begin `stride` tokens apart, each with `prefix` (<s>) in front;
 // every token of `ids` is scored once, in the window that has most before it, except what nothing
-// stands before. 0 < stride <= window - prefix; throws Failure otherwise, and for too few ids.
+// stands before. 0 < stride <= window - prefix, and < window; throws Failure otherwise, and for too
+// few ids.
 std::vector<EvalWindow> eval_windows(std::span<const int32_t> ids, std::span<const int32_t> prefix,
                                      size_t window, size_t stride);
 
