@@ -243,13 +243,13 @@ TEST_P(GoldenTest, SmallerKvCachesStayClose) {
   }
 }
 
-// Random weights suffer more from rounding than trained ones: a wrong scale or layout gives 1 and
-// more, and that is what this is for.
+// Random weights suffer more from rounding than trained ones, random routers most. Logits that have
+// nothing to do with the expected ones give 1.4: a wrong scale or layout, which this is for.
 TEST_P(GoldenTest, SmallerWeightsStayClose) {
   constexpr struct {
     const char* dtype;
     double tolerance;
-  } kTypes[] = {{"bf16", 0.05}, {"int8", 0.1}, {"int4", 0.6}};
+  } kTypes[] = {{"bf16", 0.05}, {"int8", 0.1}, {"int4", 0.9}};
   ModelRunner exact(files_, exact_config(), {});
   for (const auto& [dtype, tolerance] : kTypes) {
     LlmConfig config = exact_config();
