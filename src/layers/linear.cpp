@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/buffer.h"
+#include "kernels/gemm/gated_gemm.h"
 #include "kernels/gemm/packed_weight.h"
 #include "layers/load_vector.h"
 #include "layers/transpose.h"
@@ -85,6 +86,12 @@ void Linear::run(const Tensor& x, const Tensor& y, bool accumulate, bool with_bi
 
 void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
   run(x, y, /*accumulate=*/false, /*with_bias=*/true, context);
+}
+
+void Linear::forward_gated(const Tensor& x, Activation kind, const Tensor& y,
+                           ExecutionContext& context) const {
+  gated_gemm(x, weight_, bias_.empty() ? nullptr : bias_.data(), kind, y, context.workspace,
+             context.threads);
 }
 
 void WeightTally::add(const PackedWeight& weight, double share) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/activation/activation.h"
 #include "kernels/gemm/gemm.h"
 #include "layers/execution_context.h"
 #include "weights/checkpoint.h"
@@ -48,6 +49,11 @@ class Linear {
 
   // x [num_tokens, in_features], y [num_tokens, out_features], fp32.
   void forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
+
+  // Of outputs that are a gate, then as many values: y = act(gate) * values,
+  // y [num_tokens, out_features / 2].
+  void forward_gated(const Tensor& x, Activation kind, const Tensor& y,
+                     ExecutionContext& context) const;
 
  protected:
   void run(const Tensor& x, const Tensor& y, bool accumulate, bool with_bias,

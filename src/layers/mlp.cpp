@@ -51,17 +51,13 @@ Mlp::Mlp(const MlpConfig& config, const WeightScope& weights, LoadContext& conte
 void Mlp::forward(const Tensor& x, const Tensor& y, bool accumulate,
                   ExecutionContext& context) const {
   const Workspace::Scope scope(context.workspace);
-  const Tensor wide =
-      context.workspace.tensor(DType::kF32, Shape{x.num_rows(), up_.out_features()});
-  up_.forward(x, wide, context);
-  Tensor inner = wide;
+  const int64_t width = up_.out_features() / (config_.gated ? 2 : 1);
+  const Tensor inner = context.workspace.tensor(DType::kF32, Shape{x.num_rows(), width});
   if (config_.gated) {
-    const int64_t width = up_.out_features() / 2;
-    inner = wide.columns(0, width);
-    gated_activation(config_.activation, inner, wide.columns(width, 2 * width), inner,
-                     context.threads);
+    up_.forward_gated(x, config_.activation, inner, context);
   } else {
-    activation(config_.activation, wide, wide, context.threads);
+    up_.forward(x, inner, context);
+    activation(config_.activation, inner, inner, context.threads);
   }
   if (accumulate) {
     down_.forward_add(inner, y, context);
