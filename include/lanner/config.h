@@ -44,6 +44,13 @@ struct LlmConfig {
   int max_tokens_per_step = 512;
   // Sequences decoded together at most.
   int max_sequences = 64;
+  // Keep what the KV cache holds of ended sequences for those that begin alike: further turns of a
+  // chat, a shared system message.
+  bool prefix_cache = true;
+  // Propose tokens that the sequence has had in the same place before, and verify them together:
+  // the output stays the same, text that copies from its prompt comes faster. Off by itself where
+  // many sequences run or proposals turn out wrong.
+  bool ngram_speculation = true;
 };
 
 // Progress of loading: a stage ("weights"), and how far it is, in bytes.

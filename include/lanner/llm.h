@@ -29,6 +29,19 @@ struct LlmStats {
   double prefill_seconds = 0;
   int64_t decode_tokens = 0;
   double decode_seconds = 0;
+  int64_t steps = 0;
+  double step_seconds = 0;           // all of the engine's work: scheduling, sampling, callbacks, …
+  double forward_seconds = 0;        // of it, in the model
+  int64_t draft_tokens = 0;          // speculation: proposed
+  int64_t accepted_tokens = 0;       // and found right
+  int64_t preemptions = 0;           // sequences that were thrown out and computed again
+  int64_t prompt_lookup_tokens = 0;  // of prompts, looked for in the prefix cache
+  int64_t prompt_hit_tokens = 0;     // and found there
+  int64_t cache_evictions = 0;       // blocks that the prefix cache had to give up
+  int running_sequences = 0;         // now
+  int waiting_sequences = 0;
+  int64_t used_kv_blocks = 0;  // now, by sequences
+  int64_t kv_blocks = 0;
 };
 
 // The text side of a model: its tokenizer and its chat template. All methods may be called from any

@@ -25,7 +25,8 @@ struct Request {
   // answer gets room for max_tokens (unset: a quarter of the context), at most half of the context.
   // RequestOutput::truncated_tokens says how many were left out.
   bool truncate_prompt = false;
-  // Lower goes first; equals go in order of arrival.
+  // Lower goes first, but a level is worth 256 arrivals: no request is overtaken by more later ones
+  // than that per level, so that none starves. Equals go in order of arrival.
   int priority = 0;
   // Cached blocks are shared only among requests with the same salt (tenants that must not learn
   // from response times what others have asked).

@@ -53,7 +53,8 @@ struct SamplingParams {
   // At most 1024, each token once.
   std::vector<LogitBias> logit_bias;
   // Texts that must not be generated, in the tokens that the tokenizer makes of them, at the start
-  // of a word and inside one; at most 128. bad_word_ids: the same as token ids, never empty lists.
+  // of a word and inside one; at most 128. bad_word_ids: the same as token ids, never empty lists;
+  // at most 1024.
   std::vector<std::string> bad_words;
   std::vector<std::vector<int32_t>> bad_word_ids;
 

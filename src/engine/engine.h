@@ -9,28 +9,55 @@
 #include "engine/model_runner.h"
 #include "lanner/config.h"
 #include "lanner/request.h"
+#include "sampling/sampler.h"
 
 namespace lanner {
 
-// One step's news of a request, on token ids.
-struct TokenOutput {
-  std::vector<int32_t> token_ids;  // new tokens
-  FinishReason finish_reason = FinishReason::kNone;
-  std::string error;
-  int output_tokens = 0;  // generated so far
+// What the engine has to know of a request; its texts (stop, bad_words) are the caller's business.
+struct EngineRequest {
+  std::vector<int32_t> prompt;
+  SamplingParams sampling = {};
+  int priority = 0;
+  std::string cache_salt = {};
+  std::unique_ptr<TokenConstraint> constraint = {};  // none: every token may come
 };
 
-// Called from the engine's thread; may submit and abort. False ends the request (its text has
-// reached a stop string): no further call follows. A call that throws ends the request too: it is
-// called once more, with kError and what was thrown.
+// One step's news of one sequence of a request, on token ids.
+struct TokenOutput {
+  int index = 0;                                     // of the best_of or beam_width sequences
+  std::vector<int32_t> token_ids = {};               // new tokens
+  std::vector<PositionScores> logprobs = {};         // of them, if asked for or needed for best_of
+  std::vector<PositionScores> prompt_logprobs = {};  // with the first news of index 0
+  FinishReason finish_reason = FinishReason::kNone;
+  std::string error = {};
+  int output_tokens = 0;  // generated so far
+  int cached_tokens = 0;  // of the prompt
+};
+
+// Called from the engine's thread; may submit and abort. False ends the sequence (its text has
+// reached a stop string): no further call of it follows. A call that throws ends the request: it is
+// called once more for every sequence, with kError and what was thrown.
 using TokenCallback = std::function<bool(const TokenOutput&)>;
 
-// Times and counts of the steps run so far.
+// Times and counts of the steps run so far; seconds.
 struct EngineStats {
   int64_t prefill_tokens = 0;
   double prefill_seconds = 0;
-  int64_t decode_tokens = 0;
+  int64_t decode_tokens = 0;  // that came of steps without prompts
   double decode_seconds = 0;
+  int64_t steps = 0;
+  double step_seconds = 0;      // whole turns of the loop, callbacks included
+  double forward_seconds = 0;   // of them, in the model
+  int64_t draft_tokens = 0;     // proposed and verified
+  int64_t accepted_tokens = 0;  // of them
+  int64_t preemptions = 0;
+  int64_t prompt_lookup_tokens = 0;  // looked for in the prefix cache
+  int64_t prompt_hit_tokens = 0;     // found there
+  int64_t cache_evictions = 0;       // blocks
+  int running_sequences = 0;
+  int waiting_sequences = 0;
+  int64_t used_blocks = 0;  // owned by sequences
+  int64_t num_blocks = 0;
 };
 
 // The loop on token ids: owns the thread that loads the model and then runs its steps, the
@@ -49,9 +76,9 @@ class Engine {
   // Under an id that is not in use. Throws Error(kInvalidArgument) for bad parameters, token ids
   // outside the vocabulary, an empty prompt, or one that leaves no room in the context (with both
   // counts); Error(kCancelled) while the engine is being destroyed.
-  void submit(RequestId id, std::vector<int32_t> prompt, const SamplingParams& sampling,
-              int priority, TokenCallback on_output);
-  // Ends a request within one step; its last output says kAborted. Unknown ids are ignored.
+  void submit(RequestId id, EngineRequest request, TokenCallback on_output);
+  // Ends a request within one step; the last outputs of its sequences say kAborted. Unknown ids are
+  // ignored.
   void abort(RequestId id);
 
   // Runs `task` on the engine's thread between two steps and waits; what it throws is thrown here.
@@ -65,8 +92,7 @@ class Engine {
   EngineStats stats() const;
 
  private:
-  class Loop;
-  std::unique_ptr<Loop> loop_;
+  std::unique_ptr<class EngineLoop> loop_;
 };
 
 }  // namespace lanner

@@ -17,11 +17,12 @@
 namespace lanner {
 namespace {
 
-SamplingParams greedy(int max_tokens) {
-  SamplingParams sampling;
-  sampling.max_tokens = max_tokens;
-  sampling.ignore_eos = true;
-  return sampling;
+EngineRequest request(std::vector<int32_t> prompt, int max_tokens) {
+  EngineRequest request;
+  request.prompt = std::move(prompt);
+  request.sampling.max_tokens = max_tokens;
+  request.sampling.ignore_eos = true;
+  return request;
 }
 
 // Collects what a request's callback gets.
@@ -55,13 +56,14 @@ class EngineTest : public testing::Test {
   explicit EngineTest(const std::string& golden = "llama-mha", const Json& changes = Json::object())
       : model_(golden, changes), files_(open_model(model_.path())) {
     LlmConfig config = tiny_config();
-    config.max_tokens_per_step = 32;  // prompts take several steps
+    config.max_tokens_per_step = 32;   // prompts take several steps
+    config.ngram_speculation = false;  // tokens come one by one
     engine_ = std::make_unique<Engine>(files_, config, ProgressCallback());
   }
 
   std::vector<int32_t> run(const std::vector<int32_t>& prompt, int max_tokens) {
     Outcome outcome;
-    engine_->submit(next_id_++, prompt, greedy(max_tokens), 0, outcome.callback());
+    engine_->submit(next_id_++, request(prompt, max_tokens), outcome.callback());
     outcome.wait();
     EXPECT_EQ(outcome.reason, FinishReason::kLength) << outcome.error;
     return outcome.ids;
@@ -79,20 +81,20 @@ TEST_F(EngineTest, AbortEndsARequestInAnyPhaseAndNoOther) {
 
   Outcome survivor;
   auto collect_survivor = survivor.callback();
-  engine_->submit(1, prompt, greedy(40), 0, [&](const TokenOutput& output) {
+  engine_->submit(1, request(prompt, 40), [&](const TokenOutput& output) {
     if (output.output_tokens == 4) engine_->abort(3);
     return collect_survivor(output);
   });
   Outcome queued;  // aborted before its first step: there is none during a call
   engine_->call([&](ModelRunner&) {
-    engine_->submit(2, tiny_prompt(300, 2), greedy(1000), 0, queued.callback());
+    engine_->submit(2, request(tiny_prompt(300, 2), 1000), queued.callback());
     engine_->abort(2);
   });
   Outcome prefill;  // aborted at the survivor's fourth token: 1500 tokens are not through by then
-  engine_->submit(3, tiny_prompt(1500, 3), greedy(100), 0, prefill.callback());
+  engine_->submit(3, request(tiny_prompt(1500, 3), 100), prefill.callback());
   Outcome decode;  // aborted by itself
   auto collect = decode.callback();
-  engine_->submit(4, tiny_prompt(5, 4), greedy(1000), 0, [&](const TokenOutput& output) {
+  engine_->submit(4, request(tiny_prompt(5, 4), 1000), [&](const TokenOutput& output) {
     if (output.output_tokens == 4) engine_->abort(4);
     return collect(output);
   });
@@ -134,11 +136,11 @@ TEST_F(EngineTest, CallbacksMaySubmitAndCall) {
   const std::vector<int32_t> expected = run(tiny_prompt(9), 5);
   Outcome second;
   bool called = false;
-  engine_->submit(1, tiny_prompt(4), greedy(3), 0, [&](const TokenOutput& output) {
+  engine_->submit(1, request(tiny_prompt(4), 3), [&](const TokenOutput& output) {
     if (output.finish_reason == FinishReason::kNone) return true;
     EXPECT_TRUE(engine_->is_engine_thread());
     engine_->call([&](ModelRunner& runner) { called = runner.num_threads() > 0; });
-    engine_->submit(2, tiny_prompt(9), greedy(5), 0, second.callback());
+    engine_->submit(2, request(tiny_prompt(9), 5), second.callback());
     return true;
   });
   second.wait();
@@ -163,16 +165,16 @@ TEST_F(EngineTest, CallPassesOnWhatTheTaskThrows) {
 TEST_F(EngineTest, ACallbackThatThrowsEndsItsOwnRequestOnly) {
   const std::vector<int32_t> expected = run(tiny_prompt(9), 30);
   Outcome other;
-  engine_->submit(1, tiny_prompt(9), greedy(30), 0, other.callback());
+  engine_->submit(1, request(tiny_prompt(9), 30), other.callback());
   std::promise<TokenOutput> last;
   std::atomic<int> calls{0};
-  engine_->submit(2, tiny_prompt(9), greedy(30), 0, [&](const TokenOutput& output) -> bool {
+  engine_->submit(2, request(tiny_prompt(9), 30), [&](const TokenOutput& output) -> bool {
     ++calls;
     if (output.finish_reason != FinishReason::kNone) last.set_value(output);
     if (output.output_tokens == 3) throw std::runtime_error("cannot write");
     return true;
   });
-  engine_->submit(3, tiny_prompt(9), greedy(30), 0, [](const TokenOutput&) -> bool { throw 5; });
+  engine_->submit(3, request(tiny_prompt(9), 30), [](const TokenOutput&) -> bool { throw 5; });
   const TokenOutput output = last.get_future().get();
   EXPECT_EQ(output.finish_reason, FinishReason::kError);
   EXPECT_NE(output.error.find("cannot write"), std::string::npos);
@@ -184,8 +186,7 @@ TEST_F(EngineTest, ACallbackThatThrowsEndsItsOwnRequestOnly) {
 
 TEST_F(EngineTest, ACallbackThatReturnsFalseHearsNoMore) {
   std::atomic<int> calls{0};
-  engine_->submit(1, tiny_prompt(9), greedy(30), 0,
-                  [&](const TokenOutput&) { return ++calls < 3; });
+  engine_->submit(1, request(tiny_prompt(9), 30), [&](const TokenOutput&) { return ++calls < 3; });
   EXPECT_EQ(run(tiny_prompt(9), 30).size(), 30u);
   EXPECT_EQ(calls, 3);
 }
@@ -193,8 +194,8 @@ TEST_F(EngineTest, ACallbackThatReturnsFalseHearsNoMore) {
 TEST_F(EngineTest, AnIdInUseIsRefusedAndTheFirstGoesOn) {
   Outcome first, second;
   engine_->call([&](ModelRunner&) {
-    engine_->submit(1, tiny_prompt(9), greedy(200), 0, first.callback());
-    engine_->submit(1, tiny_prompt(9), greedy(5), 0, second.callback());
+    engine_->submit(1, request(tiny_prompt(9), 200), first.callback());
+    engine_->submit(1, request(tiny_prompt(9), 5), second.callback());
   });
   second.wait();
   EXPECT_EQ(second.reason, FinishReason::kError);
@@ -209,7 +210,7 @@ TEST_F(EngineTest, DestructionAbortsWhatRunsAndRefusesWhatComesThen) {
   std::atomic<int> refused{0};
   std::promise<void> running;
   for (int i = 0; i < kRequests; ++i) {
-    engine_->submit(static_cast<RequestId>(i), tiny_prompt(50), greedy(1900), 0,
+    engine_->submit(static_cast<RequestId>(i), request(tiny_prompt(50), 1900),
                     [&, i, engine = engine_.get()](const TokenOutput& output) {
                       if (output.finish_reason == FinishReason::kNone) {
                         if (i == 0 && output.output_tokens == 1) running.set_value();
@@ -218,8 +219,7 @@ TEST_F(EngineTest, DestructionAbortsWhatRunsAndRefusesWhatComesThen) {
                       EXPECT_EQ(output.finish_reason, FinishReason::kAborted);
                       ++aborted;
                       try {
-                        engine->submit(99, tiny_prompt(5), greedy(5), 0,
-                                       [](auto&) { return true; });
+                        engine->submit(99, request(tiny_prompt(5), 5), [](auto&) { return true; });
                       } catch (const Error& e) {
                         EXPECT_EQ(e.code(), ErrorCode::kCancelled);
                         ++refused;
@@ -237,7 +237,7 @@ TEST_F(EngineTest, DestructionAbortsWhatRunsAndRefusesWhatComesThen) {
 TEST_F(EngineTest, DestructionRightAfterSubmitsAnswersThemAll) {
   std::atomic<int> ended{0};
   for (RequestId id = 0; id < 50; ++id) {
-    engine_->submit(id, tiny_prompt(50), greedy(1900), 0, [&](const TokenOutput& output) {
+    engine_->submit(id, request(tiny_prompt(50), 1900), [&](const TokenOutput& output) {
       ended += output.finish_reason == FinishReason::kAborted;
       return true;
     });
@@ -303,7 +303,7 @@ TEST_F(LongropeTest, SeveralCrossInOneBatch) {
   for (int i = 0; i < 5; ++i) expected.push_back(run(tiny_prompt(30 + 2 * i, i), 20));
   std::vector<Outcome> outcomes(5);
   for (int i = 0; i < 5; ++i) {
-    engine_->submit(static_cast<RequestId>(i), tiny_prompt(30 + 2 * i, i), greedy(20), 0,
+    engine_->submit(static_cast<RequestId>(i), request(tiny_prompt(30 + 2 * i, i), 20),
                     outcomes[static_cast<size_t>(i)].callback());
   }
   for (size_t i = 0; i < 5; ++i) {

@@ -15,7 +15,7 @@
 #include "engine/engine.h"
 #include "engine/model_text.h"
 #include "engine/report.h"
-#include "text/stop_string_matcher.h"
+#include "engine/request_stream.h"
 #include "text/tokenizer.h"
 #include "weights/model_files.h"
 #include "weights/safetensors.h"
@@ -25,72 +25,26 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Text of one request: tokens in, whole characters up to a stop string out. Lives in the callback
-// that the engine holds, so it is used by the engine's thread alone.
-class TextStream {
- public:
-  TextStream(RequestId id, const Tokenizer* tokenizer, const SamplingParams& sampling,
-             int prompt_tokens, int truncated_tokens, OutputCallback on_output)
-      : id_(id),
-        prompt_tokens_(prompt_tokens),
-        truncated_tokens_(truncated_tokens),
-        stop_(sampling.stop),
-        on_output_(std::move(on_output)) {
-    if (tokenizer != nullptr) decoder_.emplace(*tokenizer, /*skip_special=*/true);
-  }
-
-  // False: a stop string has ended the request.
-  bool push(const TokenOutput& news) {
-    RequestOutput output;
-    output.id = id_;
-    output.token_ids = news.token_ids;
-    output.finish_reason = news.finish_reason;
-    output.error = news.error;
-    output.prompt_tokens = prompt_tokens_;
-    output.truncated_tokens = truncated_tokens_;
-    output.output_tokens = news.output_tokens;
-    std::string text;
-    // Not after an error: it may have been the decoder's own.
-    if (decoder_ && news.finish_reason != FinishReason::kError) {
-      for (int32_t token : news.token_ids) text += decoder_->push(token);
-      if (output.finished()) text += decoder_->flush();
-    }
-    auto [certain, stopped] = stop_.push(text);
-    output.text = std::move(certain);
-    if (!stopped && output.finished()) output.text += stop_.flush();
-    if (stopped) output.finish_reason = FinishReason::kStop;
-    output.is_last = output.finished();
-    on_output_(output);
-    return !stopped;
-  }
-
- private:
-  RequestId id_;
-  int prompt_tokens_;
-  int truncated_tokens_;
-  std::optional<StreamDecoder> decoder_;
-  StopStringMatcher stop_;
-  OutputCallback on_output_;
-};
-
 // Collects the outputs of several requests for a caller that waits.
 class Collector {
  public:
-  explicit Collector(size_t count) : completions_(count), left_(count) {}
+  // first[i]: where the answers of request i begin; the last entry is their number.
+  explicit Collector(std::vector<size_t> first)
+      : first_(std::move(first)), completions_(first_.back()), left_(first_.size() - 1) {}
 
-  void add(size_t index, const RequestOutput& output) {
+  void add(size_t request, const RequestOutput& output) {
     const std::lock_guard lock(mutex_);
-    Completion& completion = completions_[index];
+    Completion& completion = completions_[first_[request] + static_cast<size_t>(output.index)];
     completion.text += output.text;
-    completion.token_ids.insert(completion.token_ids.end(), output.token_ids.begin(),
-                                output.token_ids.end());
+    append(completion.token_ids, output.token_ids);
+    append(completion.logprobs, output.logprobs);
+    append(completion.prompt_logprobs, output.prompt_logprobs);
     completion.prompt_tokens = output.prompt_tokens;
     completion.truncated_tokens = output.truncated_tokens;
     completion.cached_tokens = output.cached_tokens;
     completion.finish_reason = output.finish_reason;
-    if (!output.is_last) return;
     if (output.finish_reason == FinishReason::kError && error_.empty()) error_ = output.error;
-    if (--left_ == 0) done_.notify_all();
+    if (output.is_last && --left_ == 0) done_.notify_all();
   }
 
   std::vector<Completion> wait() {
@@ -101,8 +55,14 @@ class Collector {
   }
 
  private:
+  template <typename T>
+  static void append(std::vector<T>& to, const std::vector<T>& from) {
+    to.insert(to.end(), from.begin(), from.end());
+  }
+
   std::mutex mutex_;
   std::condition_variable done_;
+  std::vector<size_t> first_;
   std::vector<Completion> completions_;
   size_t left_;
   std::string error_;
@@ -124,11 +84,18 @@ class LlmImpl final : public LLM {
     const RequestId id = next_id_++;
     std::vector<int32_t> prompt = prompt_tokens(request);
     const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
-    if (!request.sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
-    auto stream = std::make_shared<TextStream>(id, text_.tokenizer(), request.sampling,
-                                               static_cast<int>(prompt.size()), truncated,
-                                               std::move(on_output));
-    engine_->submit(id, std::move(prompt), request.sampling, request.priority,
+    SamplingParams sampling = request.sampling;
+    sampling.validate();
+    if (!sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
+    add_bad_words(sampling);
+    const auto stream = std::make_shared<RequestStream>(id, text_.tokenizer(), sampling,
+                                                        static_cast<int>(prompt.size()), truncated,
+                                                        std::move(on_output));
+    engine_->submit(id,
+                    {.prompt = std::move(prompt),
+                     .sampling = std::move(sampling),
+                     .priority = request.priority,
+                     .cache_salt = request.cache_salt},
                     [stream](const TokenOutput& news) { return stream->push(news); });
     return id;
   }
@@ -136,8 +103,13 @@ class LlmImpl final : public LLM {
   void abort(RequestId id) override { engine_->abort(id); }
 
   std::vector<Completion> generate(const std::vector<Request>& requests) override {
-    const auto collector = std::make_shared<Collector>(requests.size());
     if (requests.empty()) return {};
+    std::vector<size_t> first = {0};
+    for (const Request& request : requests) {
+      request.sampling.validate();
+      first.push_back(first.back() + static_cast<size_t>(request.sampling.n));
+    }
+    const auto collector = std::make_shared<Collector>(std::move(first));
     check_argument(!engine_->is_engine_thread(),
                    "a callback cannot wait for another request: submit() it");
     std::vector<RequestId> submitted;
@@ -222,7 +194,20 @@ class LlmImpl final : public LLM {
             .prefill_tokens = steps.prefill_tokens,
             .prefill_seconds = steps.prefill_seconds,
             .decode_tokens = steps.decode_tokens,
-            .decode_seconds = steps.decode_seconds};
+            .decode_seconds = steps.decode_seconds,
+            .steps = steps.steps,
+            .step_seconds = steps.step_seconds,
+            .forward_seconds = steps.forward_seconds,
+            .draft_tokens = steps.draft_tokens,
+            .accepted_tokens = steps.accepted_tokens,
+            .preemptions = steps.preemptions,
+            .prompt_lookup_tokens = steps.prompt_lookup_tokens,
+            .prompt_hit_tokens = steps.prompt_hit_tokens,
+            .cache_evictions = steps.cache_evictions,
+            .running_sequences = steps.running_sequences,
+            .waiting_sequences = steps.waiting_sequences,
+            .used_kv_blocks = steps.used_blocks,
+            .kv_blocks = steps.num_blocks};
   }
 
   std::string report() const override {
@@ -256,6 +241,22 @@ class LlmImpl final : public LLM {
                ? text_.required_tokenizer().encode(text, /*add_special=*/false,
                                                    SpecialInText::kRecognise)
                : text_.required_tokenizer().encode(text, /*add_special=*/true);
+  }
+
+  // Texts as token ids, at the start of a word and inside one: the tokenizer may spell them
+  // differently.
+  void add_bad_words(SamplingParams& sampling) const {
+    for (const std::string& word : sampling.bad_words) {
+      for (const std::string& text : {word, " " + word}) {
+        std::vector<int32_t> ids = text_.required_tokenizer().encode(text, /*add_special=*/false,
+                                                                     SpecialInText::kRecognise);
+        const auto same = std::ranges::find(sampling.bad_word_ids, ids);
+        if (!ids.empty() && same == sampling.bad_word_ids.end()) {
+          sampling.bad_word_ids.push_back(std::move(ids));
+        }
+      }
+    }
+    sampling.bad_words.clear();
   }
 
   // Request::truncate_prompt; returns the tokens left out.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstring>
 
 #include "base/checked.h"
@@ -77,8 +78,9 @@ ForwardBatch make_batch(const SchedulerOutput& output) {
                                .past_length = scheduled.start_position,
                                .rope_length = scheduled.sequence_length,
                                .block_table = {blocks.begin(), blocks.end()}});
-    if (scheduled.sample) {
-      batch.logits_rows.push_back(scheduled.token_begin + scheduled.num_tokens - 1);
+    const int32_t end = scheduled.token_begin + scheduled.num_tokens;
+    for (int32_t row = end - scheduled.num_logits; row < end; ++row) {
+      batch.logits_rows.push_back(row);
     }
   }
   return batch;
@@ -139,6 +141,7 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
                  config.max_sequences);
   ModelPlan plan;
   plan.info = read_model_info(files.config);
+  plan.reusable_length = read_reusable_length(files.config);
   plan.attention_rule = attention_rule(config.attention);
   plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
   KvLayout layout = kv_type(config.kv_dtype);
@@ -221,7 +224,10 @@ ExecutionContext ModelRunner::context() {
 Tensor ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
   const Tensor logits = logits_tensor(static_cast<int64_t>(batch.logits_rows.size()));
   ExecutionContext execution = context();
+  const auto start = std::chrono::steady_clock::now();
   model_->forward(batch, cache, logits, execution);
+  forward_seconds_ +=
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return logits;
 }
 
@@ -235,28 +241,37 @@ Tensor ModelRunner::logits_tensor(int64_t rows) {
 }
 
 Tensor ModelRunner::step(const SchedulerOutput& output) {
+  for (const BlockCopy& copy : output.copies) cache_->copy_block(copy.from, copy.to);
   if (!synthetic_prefill_ || !SyntheticPrefill::applies_to(output)) {
     return run(make_batch(output), *cache_);
   }
   synthetic_prefill_->run(output, *cache_, *threads_);
-  const Tensor logits =
-      logits_tensor(std::ranges::count(output.sequences, true, &ScheduledSequence::sample));
+  int64_t num_rows = 0;
+  for (const ScheduledSequence& scheduled : output.sequences) num_rows += scheduled.num_logits;
+  const Tensor logits = logits_tensor(num_rows);
   std::memset(logits.raw(), 0, static_cast<size_t>(logits.bytes()));
   return logits;
 }
 
-void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
-                         const std::function<void(const Tensor&)>& on_rows) {
+int ModelRunner::max_logits_rows() const {
+  constexpr int64_t kMaxLogits = (int64_t{64} << 20) / sizeof(float);
+  return static_cast<int>(
+      std::clamp<int64_t>(kMaxLogits / info().vocab_size, 1, max_tokens_per_step_));
+}
+
+int ModelRunner::check_length(std::span<const int32_t> tokens) const {
   const int count = checked_cast<int>(tokens.size(), "number of tokens");
-  check_argument(count > 0, "there are no tokens to compute logits of");
+  check_argument(count > 0, "there are no tokens to compute");
   check_argument(count <= plan_.memory.max_context,
                  "{} tokens are more than the context of {} tokens", count,
                  plan_.memory.max_context);
-  constexpr int64_t kMaxLogits = (int64_t{64} << 20) / sizeof(float);
-  const int64_t fitting = std::max<int64_t>(kMaxLogits / info().vocab_size, 1);
-  const int chunk = chunk_tokens > 0
-                        ? chunk_tokens
-                        : static_cast<int>(std::min<int64_t>(max_tokens_per_step_, fitting));
+  return count;
+}
+
+void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
+                         const std::function<void(const Tensor&)>& on_rows) {
+  const int count = check_length(tokens);
+  const int chunk = chunk_tokens > 0 ? chunk_tokens : max_logits_rows();
   KvCache cache(plan_.kv_layouts, static_cast<int32_t>(ceil_div(count, kBlockSize)));
   for (int begin = 0; begin < count; begin += chunk) {
     on_rows(run(make_chunk(tokens, begin, std::min(begin + chunk, count)), cache));

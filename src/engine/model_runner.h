@@ -28,6 +28,7 @@ struct ModelPlan {
   ModelInfo info;
   MemoryPlan memory;
   std::vector<KvLayout> kv_layouts;  // [num_layers]
+  int reusable_length = 0;           // SchedulerConfig::reusable_length
   std::optional<DType> weight_dtype;
 
   // From where on attention is by flash; nothing: measured when the weights are there.
@@ -60,9 +61,9 @@ class ModelRunner {
   // Loads the weights. The calling thread becomes thread 0 of the pool.
   ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
 
-  // Runs a step. The rows of the result are the sequences whose next token is due, in the order of
-  // the output; they stay valid until the next call.
-  //   returns  [sequences with needs_logits, vocab_size]  fp32
+  // Runs a step. The rows of the result are those of its sequences (ScheduledSequence::num_logits),
+  // in the order of the output; they stay valid until the next call.
+  //   returns  [num_logits of all sequences, vocab_size]  fp32
   Tensor step(const SchedulerOutput& output);
 
   // Feeds the tokens through a KV cache of their own and hands over the logits of every position,
@@ -77,6 +78,10 @@ class ModelRunner {
   void use_synthetic_prefill(bool on) {
     synthetic_prefill_.reset(on ? new SyntheticPrefill : nullptr);
   }
+  // Rows of logits that one sequence may want in a step, beyond the one for sampling: 64 MiB.
+  int max_logits_rows() const;
+  // Time spent in the model's forward so far.
+  double forward_seconds() const { return forward_seconds_; }
 
   const ModelInfo& info() const { return plan_.info; }
   const ModelPlan& plan() const { return plan_; }
@@ -89,6 +94,7 @@ class ModelRunner {
 
  private:
   ExecutionContext context();
+  int check_length(std::span<const int32_t> tokens) const;
   Tensor run(const ForwardBatch& batch, KvCache& cache);
   // Memory for so many rows of logits, overwritten by the next step.
   Tensor logits_tensor(int64_t rows);
@@ -103,6 +109,7 @@ class ModelRunner {
   Workspace workspace_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
+  double forward_seconds_ = 0;
   Buffer logits_;  // grows to the largest step
   std::unique_ptr<SyntheticPrefill> synthetic_prefill_;
 };

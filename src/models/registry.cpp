@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/registry.h"
 
+#include <algorithm>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -60,6 +62,17 @@ std::span<const ModelFamily> model_families() { return kFamilies; }
 ModelInfo read_model_info(const ConfigReader& config) {
   const std::string model_type = config.required_string("model_type");
   return model_info(read_spec(config, model_type), model_type);
+}
+
+int read_reusable_length(const ConfigReader& config) {
+  int length = std::numeric_limits<int>::max();
+  for (const BlockConfig& block : read_spec(config, config.required_string("model_type")).blocks) {
+    const auto& rope = block.rope();
+    if (rope && rope->scaling == RopeScaling::kDynamic) {
+      length = std::min(length, rope->max_position);
+    }
+  }
+  return length;
 }
 
 std::unique_ptr<Model> load_model(const ConfigReader& config, const Checkpoint& checkpoint,

@@ -24,6 +24,10 @@ std::span<const ModelFamily> model_families();
 // that is missing, wrong or unknown.
 ModelInfo read_model_info(const ConfigReader& config);
 
+// K and V of a sequence longer than this depend on its length and not on the tokens before them
+// alone, so that no other sequence may use them (dynamic RoPE scaling). Throws as read_model_info.
+int read_reusable_length(const ConfigReader& config);
+
 // Throws as read_model_info does, and Error naming a tensor that is missing or of another shape.
 std::unique_ptr<Model> load_model(const ConfigReader& config, const Checkpoint& checkpoint,
                                   LoadContext& context);

@@ -281,6 +281,44 @@ void Candidates::set_threshold(float threshold, int32_t last_equal) {
   }
 }
 
+void Candidates::keep_typical(double share) {
+  struct Typical {
+    double distance;
+    Candidate candidate;
+  };
+  std::vector<Typical> all;
+  const double total = total_weight();
+  double expected = 0;
+  const auto add = [&](const Candidate& candidate) {
+    const double p = weight(candidate.logit) / total;
+    if (p <= 0) return;  // nothing that could be drawn
+    expected -= p * std::log(p);
+    all.push_back({.distance = -std::log(p), .candidate = candidate});
+  };
+  if (is_ordered()) {
+    for (size_t i = 0; i < size_; ++i) add(ordered_[i]);
+  } else {
+    for (size_t i = 0; i < logits_.size(); ++i) {
+      const auto id = static_cast<int32_t>(i);
+      if (holds(logits_[i], id)) add({.logit = logits_[i], .id = id});
+    }
+  }
+  for (Typical& t : all) t.distance = std::abs(t.distance - expected);
+  std::ranges::sort(all, [](const Typical& a, const Typical& b) {
+    return a.distance != b.distance ? a.distance < b.distance
+                                    : goes_before(a.candidate, b.candidate);
+  });
+  ordered_.clear();
+  double sum = 0;
+  for (const Typical& t : all) {
+    ordered_.push_back(t.candidate);
+    sum += weight(t.candidate.logit);
+    if (sum >= share * total) break;
+  }
+  std::ranges::sort(ordered_, goes_before);
+  size_ = ordered_.size();
+}
+
 int32_t Candidates::draw(double uniform) {
   const double target = uniform * total_weight();
   double sum = 0;

@@ -45,6 +45,10 @@ class Candidates {
   // Keeps logits of at least `threshold` (<= best_logit()).
   void keep_from(float threshold);
 
+  // Keeps the fewest with a surprise (-log p) nearest to the expected one, at least one, that weigh
+  // `share` of the total; equally near ones in order.
+  void keep_typical(double share);
+
   // The token whose share of the total weight covers `uniform` in [0, 1).
   int32_t draw(double uniform);
 

@@ -22,9 +22,10 @@ void sample_one(benchmark::State& state, double temperature, int top_k, double t
   ThreadPool threads(1);
   Sampler sampler;
   SamplingRow row{.params = &params, .seed = 1};
+  const int32_t first_row = 0;
   for (auto _ : state) {
     ++row.step;
-    benchmark::DoNotOptimize(sampler.sample(tensor, {&row, 1}, threads));
+    benchmark::DoNotOptimize(sampler.sample(tensor, {&row, 1}, {&first_row, 1}, threads));
   }
   state.SetBytesProcessed(static_cast<int64_t>(state.iterations()) * tensor.bytes());
 }

@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <random>
 #include <set>
 #include <vector>
@@ -23,12 +24,29 @@ using ::testing::ElementsAre;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
+// The first token of each row; counts stay as they are.
+std::vector<int32_t> sample_each(Sampler& sampler, const Tensor& logits,
+                                 std::vector<SamplingRow> rows, ThreadPool& threads) {
+  std::vector<int32_t> first_rows(rows.size());
+  std::iota(first_rows.begin(), first_rows.end(), 0);
+  std::vector<TokenCounts> counts;
+  counts.reserve(rows.size());
+  for (SamplingRow& row : rows) {
+    if (row.counts != nullptr) row.counts = &counts.emplace_back(*row.counts);
+  }
+  std::vector<int32_t> tokens;
+  for (const SamplingResult& result : sampler.sample(logits, rows, first_rows, threads)) {
+    tokens.push_back(result.tokens.front());
+  }
+  return tokens;
+}
+
 // One row on its own, its logits unchanged.
 int32_t sample_alone(std::vector<float> logits, const SamplingRow& row) {
   ThreadPool threads(1);
   Sampler sampler;
   const Tensor tensor(logits.data(), DType::kF32, {1, std::ssize(logits)});
-  return sampler.sample(tensor, {&row, 1}, threads)[0];
+  return sample_each(sampler, tensor, {row}, threads)[0];
 }
 
 int32_t sample_alone(const std::vector<float>& logits, const SamplingParams& params,
@@ -73,7 +91,7 @@ void expect_distribution(const std::vector<float>& logits, const SamplingParams&
         .params = &params, .seed = over_steps ? 7 : i, .step = over_steps ? i : 0};
     std::vector<float> copy = logits;
     const Tensor tensor(copy.data(), DType::kF32, {1, std::ssize(copy)});
-    ++counts[static_cast<size_t>(sampler.sample(tensor, {&row, 1}, threads)[0])];
+    ++counts[static_cast<size_t>(sample_each(sampler, tensor, {row}, threads)[0])];
   }
   double chi_square = 0;
   int degrees = -1;
@@ -186,7 +204,10 @@ struct Batch {
       counts.push_back(c);
     }
     for (size_t i = 0; i < kRows; ++i) {
-      rows.push_back({.params = &params[i], .seed = 100 + i, .step = 3 * i, .counts = &counts[i]});
+      SamplingRow row{.params = &params[i], .seed = 100 + i};
+      row.step = 3 * i;
+      row.counts = &counts[i];
+      rows.push_back(row);
     }
   }
   Batch(const Batch&) = delete;
@@ -199,8 +220,8 @@ struct Batch {
     }
     ThreadPool threads(num_threads);
     Sampler sampler;
-    return sampler.sample(Tensor(padded.data(), DType::kF32, {kRows, kVocabSize}, stride), rows,
-                          threads);
+    return sample_each(sampler, Tensor(padded.data(), DType::kF32, {kRows, kVocabSize}, stride),
+                       rows, threads);
   }
 
   std::vector<float> logits = random_normal(kRows * kVocabSize, 5, 2.0f);
@@ -259,8 +280,9 @@ TEST(Sampler, ABadRowHasNoTokenAndHarmsNoOther) {
     ThreadPool threads(2);
     Sampler sampler;
     const int32_t token = sample_alone(good, params);
-    EXPECT_THAT(sampler.sample(Tensor(logits.data(), DType::kF32, {5, kVocabSize}), rows, threads),
-                ElementsAre(token, kNoToken, kNoToken, kNoToken, token));
+    EXPECT_THAT(
+        sample_each(sampler, Tensor(logits.data(), DType::kF32, {5, kVocabSize}), rows, threads),
+        ElementsAre(token, kNoToken, kNoToken, kNoToken, token));
   }
 }
 
@@ -311,22 +333,213 @@ TEST(Sampler, APenaltyThatOverflowsIsAnErrorOfItsRow) {
             kNoToken);
 }
 
+SamplingResult run(std::vector<float> logits, const SamplingRow& row) {
+  ThreadPool threads(1);
+  Sampler sampler;
+  const auto num_rows = static_cast<int64_t>(row.drafts.size()) + 1;
+  const Tensor tensor(logits.data(), DType::kF32, {num_rows, std::ssize(logits) / num_rows});
+  const int32_t first_row = 0;
+  return sampler.sample(tensor, {&row, 1}, {&first_row, 1}, threads)[0];
+}
+
+TEST(Sampler, KeepsTheTypicalTokens) {
+  // Probabilities 0.5, 0.2, 0.2, 0.1: the expected surprise is 1.22, nearest to that of 0.2.
+  const std::vector<float> logits = {std::log(0.5f), std::log(0.2f), std::log(0.2f),
+                                     std::log(0.1f)};
+  SamplingParams params = at_temperature(1.0);
+  params.typical_p = 0.3;
+  expect_distribution(logits, params, {0, 0.5, 0.5, 0}, true);
+  params.typical_p = 0.5;  // 0.5 is 0.53 away, 0.1 is 1.08
+  expect_distribution(logits, params, {5 / 9.0, 2 / 9.0, 2 / 9.0, 0}, true);
+  params.typical_p = 0.95;
+  expect_distribution(logits, params, {0.5, 0.2, 0.2, 0.1}, true);
+  params.typical_p = 0.5;
+  params.top_k = 2;  // ties in order
+  expect_distribution(logits, params, {5 / 7.0, 2 / 7.0, 0, 0}, true);
+}
+
+TEST(Sampler, AddsTheBiasOfSingleTokens) {
+  SamplingParams params;
+  params.logit_bias = {{.token_id = 2, .bias = 1.5}, {.token_id = 0, .bias = -100}};
+  EXPECT_EQ(sample_alone({3.0f, 1.0f, 0.0f}, params), 2);
+  params.logit_bias = {{.token_id = 99, .bias = 100}};
+  EXPECT_EQ(sample_alone({3.0f, 1.0f, 0.0f}, params), 0) << "outside the vocabulary";
+}
+
+TEST(Sampler, NeverFinishesABadWord) {
+  const std::vector<float> logits = {0.0f, 3.0f, 2.0f, 1.0f};
+  SamplingParams params;
+  params.bad_word_ids = {{1}, {7, 8, 2}};
+  SamplingRow row{.params = &params};
+  const std::vector<int32_t> before = {5, 7, 8};
+  row.tokens = before;
+  EXPECT_EQ(run(logits, row).tokens[0], 3);
+  row.tokens = std::span(before).first(2);
+  EXPECT_EQ(run(logits, row).tokens[0], 2) << "7 and 8 have not both come";
+  // Across a draft: after 5, 7 and the draft 8.
+  const std::vector<int32_t> drafts = {8};
+  row.drafts = drafts;
+  std::vector<float> two(10, 0.0f);
+  two[8] = 5.0f;
+  two.insert(two.end(), {0.0f, 3.0f, 2.0f, 1.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f});
+  EXPECT_THAT(run(two, row).tokens, ElementsAre(8, 3));
+}
+
+TEST(Sampler, DrawsNoEndTokenBeforeMinTokens) {
+  SamplingParams params;
+  params.min_tokens = 3;
+  const std::vector<int32_t> ends = {1, 2};
+  SamplingRow row{.params = &params};
+  row.end_tokens = ends;
+  for (const auto& [step, token] : {std::pair{0, 0}, std::pair{2, 0}, std::pair{3, 1}}) {
+    row.step = static_cast<uint64_t>(step);
+    EXPECT_EQ(run({1.0f, 3.0f, 2.0f}, row).tokens[0], token) << step;
+  }
+}
+
+TEST(Sampler, DraftsChangeNothingButTheNumberOfSteps) {
+  constexpr size_t kVocabSize = 40;
+  const SamplingParams params = [] {
+    SamplingParams p = at_temperature(1.0);
+    p.presence_penalty = 1.5;
+    return p;
+  }();
+  for (uint64_t seed = 0; seed < 200; ++seed) {
+    const std::vector<float> logits =
+        random_normal(4 * kVocabSize, 50 + static_cast<uint32_t>(seed));
+    // Step by step.
+    std::vector<int32_t> expected;
+    TokenCounts counts(std::vector<int32_t>{1});
+    for (size_t i = 0; i < 4; ++i) {
+      SamplingRow row{.params = &params, .seed = seed};
+      row.step = i;
+      row.counts = &counts;
+      const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(i * kVocabSize);
+      expected.push_back(run({begin, begin + kVocabSize}, row).tokens[0]);
+    }
+    // All at once, with drafts that go wrong at some place.
+    const size_t wrong = seed % 4;
+    std::vector<int32_t> drafts(expected.begin(), expected.begin() + 3);
+    if (wrong < 3) drafts[wrong] = (drafts[wrong] + 1) % kVocabSize;
+    TokenCounts again(std::vector<int32_t>{1});
+    SamplingRow row{.params = &params, .seed = seed};
+    row.counts = &again;
+    row.drafts = drafts;
+    expected.resize(wrong + 1);
+    EXPECT_EQ(run(logits, row).tokens, expected);
+  }
+}
+
+TEST(Sampler, ScoresTokensByTheModelsOwnDistribution) {
+  const std::vector<float> logits = {std::log(0.2f) + 3, std::log(0.5f) + 3, std::log(0.3f) + 3};
+  SamplingParams params = at_temperature(0.1);
+  params.top_k = 1;
+  params.logprobs = 2;
+  params.logit_bias = {{.token_id = 0, .bias = 50}};
+  SamplingRow row{.params = &params};
+  row.wants_logprobs = true;
+  const SamplingResult result = run(logits, row);
+  ASSERT_EQ(result.logprobs.size(), 1u);
+  EXPECT_EQ(result.tokens[0], 0) << "biased";
+  EXPECT_NEAR(result.logprobs[0].token.logprob, std::log(0.2), 1e-5);
+  ASSERT_EQ(result.logprobs[0].top.size(), 2u);
+  EXPECT_EQ(result.logprobs[0].top[0].id, 1);
+  EXPECT_NEAR(result.logprobs[0].top[0].logprob, std::log(0.5), 1e-5);
+  EXPECT_EQ(result.logprobs[0].top[1].id, 2);
+}
+
+TEST(Sampler, DrawsTheFirstTokensOfSeveralSequencesFromOneRow) {
+  const std::vector<float> logits(1000, 0.0f);
+  const SamplingParams params = at_temperature(1.0);
+  SamplingRow row{.params = &params, .seed = 4};
+  row.width = 5;
+  const std::vector<int32_t> tokens = run(logits, row).tokens;
+  ASSERT_EQ(tokens.size(), 5u);
+  EXPECT_EQ(std::set<int32_t>(tokens.begin(), tokens.end()).size(), 5u);
+  for (uint32_t i = 0; i < 5; ++i) {
+    row.width = 1;
+    row.stream = i;
+    EXPECT_EQ(run(logits, row).tokens[0], tokens[i]);
+  }
+}
+
+// Even tokens only; after a 2 there must come 4 and 6.
+class EvenTokens final : public TokenConstraint {
+ public:
+  void prepare() override { ++num_prepared; }
+  std::span<const uint32_t> allowed() override {
+    if (broken) throw std::runtime_error("the grammar is too large");
+    return bits_;
+  }
+  void accept(int32_t token) override { accepted.push_back(token); }
+  std::vector<int32_t> forced() override {
+    return accepted.back() == 2 ? std::vector<int32_t>{4, 6} : std::vector<int32_t>{};
+  }
+  std::unique_ptr<TokenConstraint> clone() const override {
+    return std::make_unique<EvenTokens>(*this);
+  }
+
+  std::vector<int32_t> accepted;
+  int num_prepared = 0;
+  bool broken = false;
+
+ private:
+  std::vector<uint32_t> bits_ = {0x55555555, 0x55555555};
+};
+
+TEST(Sampler, KeepsToAConstraintAndAddsWhatItForces) {
+  SamplingParams params;
+  EvenTokens even;
+  SamplingRow row{.params = &params};
+  row.constraint = &even;
+  std::vector<float> logits(70, 0.0f);
+  logits[33] = 5.0f;
+  logits[2] = 3.0f;
+  logits[68] = 9.0f;  // beyond the bits
+  EXPECT_THAT(run(logits, row).tokens, ElementsAre(2, 4, 6));
+  EXPECT_THAT(even.accepted, ElementsAre(2, 4, 6));
+  row.wants_logprobs = true;
+  EXPECT_THAT(run(logits, row).tokens, ElementsAre(2)) << "each has a log-probability";
+  even.broken = true;
+  const SamplingResult failed = run(logits, row);
+  EXPECT_THAT(failed.tokens, ElementsAre(kNoToken));
+  EXPECT_EQ(failed.error, "the grammar is too large");
+}
+
+TEST(Sampler, RanksCandidatesForBeams) {
+  const std::vector<float> logits = {std::log(0.2f), std::log(0.5f), std::log(0.3f)};
+  SamplingParams params;
+  params.bad_word_ids = {{1}};
+  SamplingRow row{.params = &params};
+  row.num_candidates = 3;
+  const SamplingResult result = run(logits, row);
+  ASSERT_EQ(result.candidates.size(), 2u);
+  EXPECT_EQ(result.candidates[0].id, 2);
+  EXPECT_NEAR(result.candidates[0].logprob, std::log(0.3), 1e-5) << "not normalised again, as HF";
+  EXPECT_EQ(result.candidates[1].id, 0);
+}
+
 TEST(Sampler, RefusesWhatDoesNotMatch) {
   const SamplingParams params;
   std::vector<float> logits(12);
   ThreadPool threads(1);
   Sampler sampler;
   const std::vector<SamplingRow> rows(3, SamplingRow{.params = &params});
-  EXPECT_THROW(sampler.sample(Tensor(logits.data(), DType::kF32, {2, 6}), rows, threads), Error);
-  EXPECT_THROW(sampler.sample(Tensor(logits.data(), DType::kF32, {12}), rows, threads), Error);
-  EXPECT_THROW(sampler.sample(Tensor(logits.data(), DType::kF16, {3, 4}), rows, threads), Error);
-  EXPECT_THAT(sampler.sample(Tensor(logits.data(), DType::kF32, {3, 4}), rows, threads), Each(0));
-  EXPECT_TRUE(sampler.sample(Tensor(logits.data(), DType::kF32, {0, 4}), {}, threads).empty());
+  EXPECT_THROW(sample_each(sampler, Tensor(logits.data(), DType::kF32, {2, 6}), rows, threads),
+               Error);
+  EXPECT_THROW(sample_each(sampler, Tensor(logits.data(), DType::kF32, {12}), rows, threads),
+               Error);
+  EXPECT_THROW(sample_each(sampler, Tensor(logits.data(), DType::kF16, {3, 4}), rows, threads),
+               Error);
+  EXPECT_THAT(sample_each(sampler, Tensor(logits.data(), DType::kF32, {3, 4}), rows, threads),
+              Each(0));
+  EXPECT_TRUE(
+      sample_each(sampler, Tensor(logits.data(), DType::kF32, {0, 4}), {}, threads).empty());
   SamplingParams penalised;
   penalised.presence_penalty = 1;
   const SamplingRow without_counts{.params = &penalised};
   EXPECT_THROW(
-      sampler.sample(Tensor(logits.data(), DType::kF32, {1, 12}), {&without_counts, 1}, threads),
+      sample_each(sampler, Tensor(logits.data(), DType::kF32, {1, 12}), {without_counts}, threads),
       Error);
 }
 

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kMaxStopStrings = 16;
 constexpr size_t kMaxLogitBias = 1024;
 constexpr size_t kMaxBadWords = 128;
+constexpr size_t kMaxBadWordIds = 1024;
 constexpr int kMaxSequences = 128;
 constexpr int kMaxBeams = 64;
 constexpr int kMaxLogprobs = 20;
@@ -46,9 +47,12 @@ void check_logit_bias(const std::vector<LogitBias>& list) {
 }
 
 void check_bad_words(const SamplingParams& params) {
-  const size_t count = params.bad_words.size() + params.bad_word_ids.size();
-  check_argument(count <= kMaxBadWords, "[sampling] there are {} bad_words, expected at most {}",
-                 count, kMaxBadWords);
+  check_argument(params.bad_words.size() <= kMaxBadWords,
+                 "[sampling] there are {} bad_words, expected at most {}", params.bad_words.size(),
+                 kMaxBadWords);
+  check_argument(params.bad_word_ids.size() <= kMaxBadWordIds,
+                 "[sampling] there are {} bad_word_ids, expected at most {}",
+                 params.bad_word_ids.size(), kMaxBadWordIds);
   for (size_t i = 0; i < params.bad_words.size(); ++i) {
     check_argument(!params.bad_words[i].empty(), "[sampling] bad_words[{}] is empty", i);
   }

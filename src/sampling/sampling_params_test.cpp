@@ -176,8 +176,8 @@ TEST(SamplingParams, RefusesEmptyBadWords) {
   EXPECT_EQ(message_of(params), "accepted");
   params.bad_words.push_back("");
   EXPECT_THAT(message_of(params), HasSubstr("bad_words[1] is empty"));
-  params.bad_words.assign(128, "x");
-  EXPECT_THAT(message_of(params), HasSubstr("129 bad_words"));
+  params.bad_words.assign(129, "x");
+  EXPECT_THAT(message_of(params), HasSubstr("129 bad_words, expected at most 128"));
   params.bad_words.clear();
   params.bad_word_ids = {{}};
   EXPECT_THAT(message_of(params), HasSubstr("bad_word_ids[0] is empty"));

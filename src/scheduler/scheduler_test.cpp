@@ -24,7 +24,13 @@ SchedulerConfig config() {
           .max_context = 64,
           .num_blocks = 16,
           .block_size = 4,
-          .eos_token_ids = {kEos, 3}};
+          .eos_token_ids = {kEos, 3},
+          .prefix_cache = false};
+}
+
+// A token for every sequence with `sample`.
+StepResult each_gets(const std::vector<int32_t>& tokens) {
+  return {.tokens = tokens, .counts = std::vector<int32_t>(tokens.size(), 1), .parents = {}};
 }
 
 SequenceParams sequence(SequenceId id, int prompt_tokens) {
@@ -66,7 +72,7 @@ std::vector<SequenceEvent> step(Scheduler& scheduler, std::vector<Part>* compute
   for (const ScheduledSequence& s : output.sequences) {
     if (s.sample) sampled.push_back(token);
   }
-  return scheduler.update(output, sampled);
+  return scheduler.update(output, each_gets(sampled));
 }
 
 TEST(Scheduler, ComputesALongPromptInChunksAndThenDecodes) {
@@ -242,6 +248,117 @@ TEST(Scheduler, LowerPriorityValuesGoFirst) {
   EXPECT_THAT(computed, ElementsAre(Part{2, 8, 1, true}, Part{1, 0, 7, false}));
 }
 
+TEST(Scheduler, APriorityIsWorthALimitedNumberOfArrivals) {
+  Scheduler scheduler(config());
+  scheduler.add(sequence(1, 2));
+  scheduler.finish(1);
+  SequenceParams patient = sequence(2, 8);
+  patient.priority = 1;
+  scheduler.add(patient);
+  for (SequenceId id = 3; id < 300; ++id) {  // they come and go
+    scheduler.add(sequence(id, 8));
+    if (id > 3) scheduler.finish(id - 1);
+  }
+  std::vector<Part> computed;
+  step(scheduler, &computed);
+  EXPECT_EQ(computed.front().id, 2u);
+}
+
+TEST(Scheduler, AnUrgentSequenceTakesTheBlocksOfALaterOne) {
+  SchedulerConfig small = config();
+  small.num_blocks = 4;
+  Scheduler scheduler(small);
+  scheduler.add(sequence(1, 4));
+  scheduler.add(sequence(2, 4));
+  step(scheduler);
+  SequenceParams urgent = sequence(3, 8);
+  urgent.priority = -1;
+  scheduler.add(urgent);
+  std::vector<Part> computed;
+  step(scheduler, &computed);
+  EXPECT_EQ(computed.front().id, 1u);
+  EXPECT_EQ(computed.back(), (Part{3, 0, 7, false}));
+  EXPECT_EQ(scheduler.find(2)->state, SequenceState::kWaiting);
+}
+
+TEST(Scheduler, TakesBlocksOfEqualBeginningsFromTheCache) {
+  SchedulerConfig cached = config();
+  cached.prefix_cache = true;
+  Scheduler scheduler(cached);
+  scheduler.add(sequence(1, 8));
+  std::vector<Part> computed;
+  step(scheduler, &computed, 50);
+  for (int i = 0; i < 3; ++i) step(scheduler, &computed, 51);
+  scheduler.finish(1);  // 8 tokens of prompt, 3 computed ones of output
+  SequenceParams again = sequence(1, 8);
+  again.id = 2;
+  scheduler.add(again);
+  step(scheduler, &computed);
+  EXPECT_THAT(computed, ElementsAre(Part{2, 4, 4, true})) << "one token is left to compute";
+  EXPECT_EQ(scheduler.find(2)->num_cached, 4);
+  SequenceParams turn = sequence(1, 8);
+  turn.id = 3;
+  turn.prompt.insert(turn.prompt.end(), {50, 51, 51, 51, 90});
+  scheduler.add(turn);
+  step(scheduler, &computed);
+  EXPECT_EQ(computed.back(), (Part{3, 8, 5, true})) << "the answer's last block was not full";
+  EXPECT_EQ(scheduler.num_hit_tokens(), 12u);
+  EXPECT_EQ(scheduler.num_lookup_tokens(), 8u + 8u + 13u);
+}
+
+TEST(Scheduler, VerifiesDraftsWithTheTokenBeforeThem) {
+  Scheduler scheduler(config());
+  scheduler.add(sequence(1, 3));
+  std::vector<Part> computed;
+  step(scheduler, &computed, 50);
+  scheduler.set_drafts(1, std::vector<int32_t>{60, 61, 62, 63, 64, 65});
+  SchedulerOutput output = scheduler.schedule();
+  EXPECT_THAT(parts(output), ElementsAre(Part{1, 3, 4, true})) << "half of what is left of 8";
+  EXPECT_EQ(output.sequences[0].num_drafts, 3);
+  EXPECT_EQ(output.sequences[0].num_logits, 4);
+  EXPECT_THAT(output.tokens, ElementsAre(50, 60, 61, 62));
+  const StepResult result{.tokens = {60, 61, 70}, .counts = {3}, .parents = {}};
+  const std::vector<SequenceEvent> events = scheduler.update(output, result);
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_THAT(events[0].tokens, ElementsAre(60, 61, 70));
+  step(scheduler, &computed);
+  EXPECT_THAT(computed, ElementsAre(Part{1, 6, 1, true}));
+}
+
+TEST(Scheduler, BranchesShareThePromptAndCopyWhatTheyWrite) {
+  Scheduler scheduler(config());
+  SequenceParams params = sequence(1, 6);
+  params.branching = Branching::kIndependent;
+  params.width = 3;
+  scheduler.add(params);
+  SchedulerOutput output = scheduler.schedule();
+  const StepResult first{.tokens = {50, 51, kEos}, .counts = {3}, .parents = {}};
+  const std::vector<SequenceEvent> events = scheduler.update(output, first);
+  EXPECT_EQ(events.size(), 3u);
+  EXPECT_EQ(scheduler.find(3), nullptr) << "ended at once";
+  EXPECT_EQ(scheduler.blocks().num_free(), 14) << "two blocks for both";
+  output = scheduler.schedule();
+  EXPECT_THAT(parts(output), ElementsAre(Part{1, 6, 1, true}, Part{2, 6, 1, true}));
+  EXPECT_EQ(output.copies.size(), 1u) << "the last owner needs none";
+  EXPECT_EQ(output.copies[0].from, 1);
+  scheduler.update(output, each_gets({60, 60}));
+  EXPECT_TRUE(scheduler.finish(1));
+  EXPECT_TRUE(scheduler.finish(2));
+  EXPECT_EQ(scheduler.blocks().num_free(), 16);
+}
+
+TEST(Scheduler, RefusesBeamsThatCouldNotRunAlone) {
+  Scheduler scheduler(config());
+  SequenceParams params = sequence(1, 4);
+  params.branching = Branching::kBeams;
+  params.width = 5;
+  EXPECT_THROW(scheduler.add(params), Error) << "more than four at once";
+  params.width = 4;
+  EXPECT_THROW(scheduler.add(params), Error) << "four of 64 tokens, in 16 blocks of four";
+  params.max_tokens = 12;
+  scheduler.add(params);
+}
+
 TEST(Scheduler, EndsAtAnEndTokenWhichIsPartOfTheOutput) {
   for (const int32_t eos : {kEos, 3}) {
     Scheduler scheduler(config());
@@ -289,7 +406,7 @@ TEST(Scheduler, EndsWithAnErrorWhenThereIsNoToken) {
   scheduler.add(sequence(1, 2));
   scheduler.add(sequence(2, 2));
   const SchedulerOutput output = scheduler.schedule();
-  const std::vector<SequenceEvent> events = scheduler.update(output, std::vector<int32_t>{-1, 50});
+  const std::vector<SequenceEvent> events = scheduler.update(output, each_gets({-1, 50}));
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(events[0].finish_reason, FinishReason::kError);
   EXPECT_THAT(events[0].tokens, IsEmpty());
@@ -309,7 +426,7 @@ TEST(Scheduler, FinishFreesBlocksInAnyPhaseAndHappensOnce) {
   const SchedulerOutput output = scheduler.schedule();
   EXPECT_TRUE(scheduler.finish(1)) << "while the step runs";
   EXPECT_EQ(scheduler.blocks().num_free(), 16);
-  EXPECT_THAT(scheduler.update(output, std::vector<int32_t>{50}), IsEmpty());
+  EXPECT_THAT(scheduler.update(output, each_gets({50})), IsEmpty());
   EXPECT_FALSE(scheduler.finish(1));
   EXPECT_FALSE(scheduler.finish(77));
   EXPECT_TRUE(scheduler.schedule().empty());
@@ -321,7 +438,7 @@ TEST(Scheduler, ANewcomerUnderAFreedIdTakesNoTokenOfTheOldOne) {
   const SchedulerOutput output = scheduler.schedule();
   scheduler.finish(1);
   scheduler.add(sequence(1, 5));
-  EXPECT_THAT(scheduler.update(output, std::vector<int32_t>{50}), IsEmpty());
+  EXPECT_THAT(scheduler.update(output, each_gets({50})), IsEmpty());
   EXPECT_EQ(scheduler.find(1)->num_tokens(), 5);
 }
 
@@ -332,17 +449,17 @@ TEST(Scheduler, AStepWithoutUpdateIsDecidedAgain) {
   const SchedulerOutput again = scheduler.schedule();
   EXPECT_EQ(parts(lost), parts(again));
   EXPECT_EQ(lost.slots, again.slots);
-  EXPECT_THROW(scheduler.update(lost, {}), Error);
-  scheduler.update(again, {});
-  EXPECT_THROW(scheduler.update(again, {}), Error) << "twice";
+  EXPECT_THROW(scheduler.update(lost, StepResult{}), Error);
+  scheduler.update(again, StepResult{});
+  EXPECT_THROW(scheduler.update(again, StepResult{}), Error) << "twice";
 }
 
 TEST(Scheduler, RefusesTheWrongNumberOfTokens) {
   Scheduler scheduler(config());
   scheduler.add(sequence(1, 2));
   const SchedulerOutput output = scheduler.schedule();
-  EXPECT_THROW(scheduler.update(output, {}), Error);
-  EXPECT_THROW(scheduler.update(output, std::vector<int32_t>{1, 1}), Error);
+  EXPECT_THROW(scheduler.update(output, StepResult{}), Error);
+  EXPECT_THROW(scheduler.update(output, each_gets({1, 1})), Error);
 }
 
 std::string message_of(Scheduler& scheduler, const SequenceParams& params) {

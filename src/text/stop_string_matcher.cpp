@@ -63,6 +63,7 @@ StopStringMatcher::Result StopStringMatcher::push(std::string_view text) {
   }
   const int32_t kept = stopped_ ? nodes_[state_].match : nodes_[state_].length;
   Result result{.text = held_.substr(0, at - static_cast<size_t>(kept)), .stopped = stopped_};
+  if (stopped_) result.stop = held_.substr(result.text.size(), static_cast<size_t>(kept));
   held_.erase(0, result.text.size());
   return result;
 }

@@ -15,6 +15,7 @@ class StopStringMatcher {
   struct Result {
     std::string text = {};  // may go out: never a part of a stop string
     bool stopped = false;   // a stop string is complete; nothing will come after `text`
+    std::string stop = {};  // this one
   };
 
   // Throws Error(kInvalidArgument) if a stop string is empty.

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/engine_loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <random>
+#include <utility>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "sampling/logits_processors.h"
+
+namespace lanner {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// Above so many sequences a step of a model that reads its weights once for all of them has no time
+// left over for tokens that may be wrong (docs/generation.md has the measurement).
+constexpr int kMaxDraftSequences = 4;
+constexpr int kMaxDraftTokens = 8;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+uint64_t draw_seed() {
+  std::random_device device;
+  return (static_cast<uint64_t>(device()) << 32) | device();
+}
+
+TokenOutput ended(int index, const RunningSequence& sequence, FinishReason reason,
+                  const std::string& error) {
+  TokenOutput output;
+  output.index = index;
+  output.finish_reason = reason;
+  output.error = error;
+  output.output_tokens = sequence.output_tokens;
+  return output;
+}
+
+}  // namespace
+
+EngineLoop::EngineLoop(const ModelFiles& files, const LlmConfig& config,
+                       const ProgressCallback& progress) {
+  std::promise<void> loaded;
+  std::future<void> is_loaded = loaded.get_future();
+  thread_ = std::thread([this, &files, &config, &progress, loaded = std::move(loaded)]() mutable {
+    try {
+      load(files, config, progress);
+    } catch (...) {
+      loaded.set_exception(std::current_exception());
+      return;
+    }
+    loaded.set_value();
+    run();
+  });
+  try {
+    is_loaded.get();
+  } catch (...) {
+    thread_.join();
+    throw;
+  }
+}
+
+EngineLoop::~EngineLoop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_one();
+  thread_.join();
+}
+
+bool EngineLoop::post(std::function<void()> command) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (stop_) return false;
+    commands_.push_back(std::move(command));
+  }
+  wake_.notify_one();
+  return true;
+}
+
+void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
+                      const ProgressCallback& progress) {
+  runner_ = std::make_unique<ModelRunner>(files, config, progress);
+  const ModelPlan& plan = runner_->plan();
+  eos_token_ids_ = plan.info.eos_token_ids;
+  eos_token_ids_.insert(eos_token_ids_.end(), files.generation.eos_token_ids.begin(),
+                        files.generation.eos_token_ids.end());
+  std::ranges::sort(eos_token_ids_);
+  const auto twice = std::ranges::unique(eos_token_ids_);
+  eos_token_ids_.erase(twice.begin(), twice.end());
+  scheduler_ = std::make_unique<Scheduler>(SchedulerConfig{
+      .max_tokens_per_step = config.max_tokens_per_step,
+      .max_sequences = config.max_sequences,
+      .max_context = plan.memory.max_context,
+      .num_blocks = static_cast<int32_t>(plan.memory.num_blocks),
+      .block_size = kBlockSize,
+      .eos_token_ids = eos_token_ids_,
+      .recompute_length = plan.info.recompute_length,
+      .reusable_length = plan.reusable_length,
+      .max_logits_rows = runner_->max_logits_rows(),
+      .prefix_cache = config.prefix_cache,
+      .cache_identity = files.path,
+      .cache_seed = draw_seed(),
+  });
+  sampler_ = std::make_unique<Sampler>();
+  max_context_ = scheduler_->max_context();
+  max_draft_tokens_ = config.ngram_speculation ? kMaxDraftTokens : 0;
+  max_draft_sequences_ = kMaxDraftSequences;
+  stats_.num_blocks = plan.memory.num_blocks;
+}
+
+void EngineLoop::run() {
+  while (true) {
+    if (!run_commands()) break;
+    if (!scheduler_->has_work()) continue;
+    const auto start = Clock::now();
+    step();
+    count_turn(seconds_since(start));
+  }
+  while (!requests_.empty()) finish(requests_.begin()->first, FinishReason::kAborted, "");
+}
+
+// Waits for something to do. False: the engine stops; what was posted before that has run.
+bool EngineLoop::run_commands() {
+  std::vector<std::function<void()>> commands;
+  bool stop = false;
+  {
+    std::unique_lock lock(mutex_);
+    wake_.wait(lock, [&] { return stop_ || !commands_.empty() || scheduler_->has_work(); });
+    commands.swap(commands_);
+    stop = stop_;
+  }
+  for (const auto& command : commands) command();
+  return !stop;
+}
+
+SequenceParams EngineLoop::sequence_params(const EngineRequest& request) const {
+  const SamplingParams& sampling = request.sampling;
+  SequenceParams params;
+  params.max_tokens = sampling.max_tokens;
+  params.min_tokens = sampling.min_tokens;
+  params.stop_token_ids = sampling.stop_token_ids;
+  params.ignore_eos = sampling.ignore_eos;
+  params.priority = request.priority;
+  params.cache_salt = request.cache_salt;
+  params.prompt_logits = sampling.prompt_logprobs.has_value();
+  params.width =
+      sampling.beam_width > 0 ? sampling.beam_width : sampling.best_of.value_or(sampling.n);
+  if (params.width > 1) {
+    params.branching = sampling.beam_width > 0 ? Branching::kBeams : Branching::kIndependent;
+  }
+  return params;
+}
+
+void EngineLoop::check(const EngineRequest& request) const {
+  SequenceParams params = sequence_params(request);
+  if (params.branching != Branching::kBeams) return;
+  params.prompt = request.prompt;
+  scheduler_->check_beams(params);  // goes by the configuration alone
+}
+
+void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_output) {
+  SequenceParams params = sequence_params(request);
+  params.id = next_sequence_;
+  const bool has_beams = params.branching == Branching::kBeams;
+  RunningRequest running;
+  running.id = id;
+  running.first_sequence = params.id;
+  running.width = params.width;
+  running.on_output = std::move(on_output);
+  running.num_left = has_beams ? request.sampling.n : params.width;
+  running.sequences.resize(static_cast<size_t>(running.num_left));
+  const auto refuse = [&](const std::string& error) {
+    for (int i = 0; i < running.num_left; ++i) {
+      tell(running, ended(i, RunningSequence{}, FinishReason::kError, error));
+    }
+  };
+  if (requests_.contains(id)) return refuse(fmt::format("request id {} is in use", id));
+  try {
+    const SamplingParams& sampling = request.sampling;
+    running.seed = sampling.seed ? *sampling.seed : draw_seed();
+    running.end_tokens = sampling.stop_token_ids;
+    if (!sampling.ignore_eos) {
+      running.end_tokens.insert(running.end_tokens.end(), eos_token_ids_.begin(),
+                                eos_token_ids_.end());
+    }
+    if (has_beams) {
+      const int room = max_context_ - static_cast<int>(request.prompt.size());
+      running.beams = std::make_unique<BeamSearch>(
+          sampling, running.end_tokens, std::min(sampling.max_tokens.value_or(room), room));
+    }
+    RunningSequence& first = running.sequences.front();
+    if (has_penalties(sampling)) first.counts.emplace(request.prompt);
+    first.constraint = std::move(request.constraint);
+    running.sampling = std::move(request.sampling);
+    params.prompt = std::move(request.prompt);
+    scheduler_->add(std::move(params));
+    RunningRequest& added = requests_.emplace(id, std::move(running)).first->second;
+    for (int i = 0; i < added.width; ++i) by_sequence_[next_sequence_++] = &added;
+  } catch (const std::exception& e) {
+    refuse(e.what());
+  }
+}
+
+void EngineLoop::abort(RequestId id) {
+  if (requests_.contains(id)) finish(id, FinishReason::kAborted, "");
+}
+
+RunningSequence* EngineLoop::find(SequenceId id) {
+  const auto it = by_sequence_.find(id);
+  if (it == by_sequence_.end()) return nullptr;
+  const auto index = static_cast<size_t>(it->second->index_of(id));
+  std::vector<RunningSequence>& sequences = it->second->sequences;
+  return index < sequences.size() ? &sequences[index] : nullptr;
+}
+
+void EngineLoop::step() {
+  SchedulerOutput output;
+  try {
+    output = scheduler_->schedule();
+    for (const SequenceId root : output.restarted) {
+      const auto it = by_sequence_.find(root);
+      if (it != by_sequence_.end()) it->second->beams->restart();
+    }
+    const auto start = Clock::now();
+    prepare_constraints(output);
+    const Tensor logits = runner_->step(output);
+    constraint_worker_.wait();
+    score_prompts(output, logits);
+    const StepResult result = sample(output, logits);
+    count(output, result, seconds_since(start));
+    for (const SequenceEvent& event : scheduler_->update(output, result)) deliver(event);
+    propose_drafts(output);
+  } catch (const std::exception& e) {
+    // A defect or an exhausted machine: these requests end, the engine goes on.
+    log(LogLevel::kError, "a step failed: {}", e.what());
+    constraint_worker_.wait();
+    fail_step(output, e.what());
+  }
+}
+
+// While the model runs: the sampler will ask for them.
+void EngineLoop::prepare_constraints(const SchedulerOutput& output) {
+  std::vector<TokenConstraint*> constraints;
+  for (const ScheduledSequence& scheduled : output.sequences) {
+    if (!scheduled.sample) continue;
+    RunningSequence* sequence = find(scheduled.id);
+    if (sequence != nullptr && sequence->constraint)
+      constraints.push_back(sequence->constraint.get());
+  }
+  if (constraints.empty()) return;
+  constraint_worker_.start([constraints = std::move(constraints)] {
+    for (TokenConstraint* constraint : constraints) {
+      try {
+        constraint->prepare();
+      } catch (...) {
+        // allowed() will throw it again, where there is somebody to tell.
+      }
+    }
+  });
+}
+
+// For the sequences that go on, unless so many run that drafts do not pay.
+void EngineLoop::propose_drafts(const SchedulerOutput& output) {
+  if (max_draft_tokens_ == 0) return;
+  if (static_cast<int>(output.sequences.size()) > max_draft_sequences_) return;
+  for (const ScheduledSequence& scheduled : output.sequences) {
+    if (!scheduled.sample) continue;
+    RunningSequence* running = find(scheduled.id);
+    const Sequence* sequence = scheduler_->find(scheduled.id);
+    if (running == nullptr || sequence == nullptr || sequence->is_beam()) continue;
+    if (!running->drafter) running->drafter = std::make_unique<NgramDrafter>(max_draft_tokens_);
+    scheduler_->set_drafts(scheduled.id, running->drafter->propose(sequence->tokens));
+  }
+}
+
+void EngineLoop::deliver(const SequenceEvent& event) {
+  const auto found = by_sequence_.find(event.id);
+  if (found == by_sequence_.end()) return;
+  RunningRequest& request = *found->second;
+  const int index = request.index_of(event.id);
+  RunningSequence& sequence = request.sequences.at(static_cast<size_t>(index));
+  if (sequence.ended) return;
+  sequence.output_tokens += static_cast<int>(event.tokens.size());
+  TokenOutput output;
+  output.index = index;
+  output.token_ids = event.tokens;
+  output.logprobs = std::move(sequence.logprobs);
+  output.logprobs.resize(std::min(output.logprobs.size(), event.tokens.size()));
+  sequence.logprobs.clear();
+  if (index == 0) output.prompt_logprobs = std::exchange(request.prompt_logprobs, {});
+  output.finish_reason = event.finish_reason;
+  if (event.finish_reason == FinishReason::kError) {
+    output.error = sequence.error.empty()
+                       ? "no token can be drawn: the model's logits are not numbers, or every "
+                         "token is forbidden"
+                       : sequence.error;
+  }
+  output.output_tokens = sequence.output_tokens;
+  output.cached_tokens = request.cached_tokens;
+  const RequestId id = request.id;
+  // Without a first token there are no other sequences either.
+  if (event.finish_reason == FinishReason::kError && sequence.output_tokens == 0) {
+    return finish(id, FinishReason::kError, std::string(output.error));
+  }
+  const bool go_on = tell(request, output);
+  // A callback that throws has ended the request.
+  const auto still = requests_.find(id);
+  if (still == requests_.end()) return;
+  if (!go_on || event.finish_reason != FinishReason::kNone) end_sequence(still->second, index);
+}
+
+// The callback is somebody else's code, and nothing it throws may end the loop.
+bool EngineLoop::tell(RunningRequest& request, const TokenOutput& output) {
+  std::string thrown = "something that is no std::exception";
+  try {
+    return request.on_output(output);
+  } catch (const std::exception& e) {
+    thrown = e.what();
+  } catch (...) {
+  }
+  log(LogLevel::kError, "the callback of a request threw: {}", thrown);
+  if (output.finish_reason == FinishReason::kError) return false;
+  if (requests_.contains(request.id)) {
+    finish(request.id, FinishReason::kError, "the callback threw: " + thrown);
+  }
+  return false;
+}
+
+void EngineLoop::end_sequence(RunningRequest& request, int index) {
+  RunningSequence& sequence = request.sequences[static_cast<size_t>(index)];
+  const SequenceId id = request.first_sequence + static_cast<SequenceId>(index);
+  scheduler_->finish(id);
+  if (sequence.ended) return;
+  sequence.ended = true;
+  sequence.constraint.reset();
+  sequence.drafter.reset();
+  if (--request.num_left > 0) return;
+  forget(request);
+  requests_.erase(request.id);
+}
+
+void EngineLoop::forget(const RunningRequest& request) {
+  for (int i = 0; i < request.width; ++i) {
+    const SequenceId id = request.first_sequence + static_cast<SequenceId>(i);
+    scheduler_->finish(id);
+    by_sequence_.erase(id);
+  }
+}
+
+// Ends all that is left of a request.
+void EngineLoop::finish(RequestId id, FinishReason reason, const std::string& error) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  RunningRequest request = std::move(found->second);
+  requests_.erase(found);
+  forget(request);
+  for (size_t i = 0; i < request.sequences.size(); ++i) {
+    const RunningSequence& sequence = request.sequences[i];
+    if (!sequence.ended) tell(request, ended(static_cast<int>(i), sequence, reason, error));
+  }
+}
+
+// Ends the sequences of a step; all of them if there was no step yet, so that the next one is not
+// the same again.
+void EngineLoop::fail_step(const SchedulerOutput& output, const std::string& error) {
+  for (const ScheduledSequence& scheduled : output.sequences) {
+    const auto found = by_sequence_.find(scheduled.id);
+    if (found != by_sequence_.end()) finish(found->second->id, FinishReason::kError, error);
+  }
+  if (!output.empty()) return;
+  while (!requests_.empty()) finish(requests_.begin()->first, FinishReason::kError, error);
+}
+
+void EngineLoop::count(const SchedulerOutput& output, const StepResult& result, double seconds) {
+  // Decoding sequences take one token each, and drafts. A step that has prompts too counts as
+  // prefill as a whole.
+  const bool is_decode = std::ranges::all_of(output.sequences, [&](const auto& scheduled) {
+    const Sequence* sequence = scheduler_->find(scheduled.id);
+    return scheduled.num_tokens - scheduled.num_drafts == 1 && sequence != nullptr &&
+           sequence->has_output();
+  });
+  const std::lock_guard lock(mutex_);
+  if (is_decode) {
+    stats_.decode_tokens += std::ssize(result.tokens);
+    stats_.decode_seconds += seconds;
+  } else {
+    stats_.prefill_tokens += std::ssize(output.tokens);
+    stats_.prefill_seconds += seconds;
+  }
+}
+
+void EngineLoop::count_turn(double seconds) {
+  const std::lock_guard lock(mutex_);
+  ++stats_.steps;
+  stats_.step_seconds += seconds;
+  stats_.forward_seconds = runner_->forward_seconds();
+  stats_.preemptions = static_cast<int64_t>(scheduler_->num_preemptions());
+  stats_.prompt_lookup_tokens = static_cast<int64_t>(scheduler_->num_lookup_tokens());
+  stats_.prompt_hit_tokens = static_cast<int64_t>(scheduler_->num_hit_tokens());
+  const BlockManager& blocks = scheduler_->blocks();
+  stats_.cache_evictions = static_cast<int64_t>(blocks.prefix_cache().num_evictions());
+  stats_.used_blocks = blocks.num_blocks() - blocks.num_free();
+  stats_.running_sequences = static_cast<int>(scheduler_->num_running());
+  stats_.waiting_sequences = static_cast<int>(scheduler_->num_waiting());
+}
+
+}  // namespace lanner
