@@ -61,6 +61,17 @@ std::array<bool, 2> wait_for(int first, int second) {
   return {waits[0].revents != 0, waits[1].revents != 0};
 }
 
+void add_further(Answer& answer, const RequestOutput& output) {
+  const auto index = static_cast<size_t>(output.index);
+  if (answer.further.size() < index) answer.further.resize(index);
+  Completion& further = answer.further[index - 1];
+  further.text += output.text;
+  further.token_ids.insert(further.token_ids.end(), output.token_ids.begin(),
+                           output.token_ids.end());
+  further.logprobs.insert(further.logprobs.end(), output.logprobs.begin(), output.logprobs.end());
+  further.finish_reason = output.finish_reason;
+}
+
 }  // namespace
 
 Answer stream_answer(LLM& llm, const Request& request, InterruptGuard& interrupts,
@@ -71,10 +82,11 @@ Answer stream_answer(LLM& llm, const Request& request, InterruptGuard& interrupt
       llm.submit(request, [mailbox](const RequestOutput& output) { mailbox->put(output); });
 
   Answer answer;
+  bool ended = false;
   std::exception_ptr failure;
   Clock::time_point first_token{};
   Clock::time_point last_token{};
-  while (answer.finish_reason == FinishReason::kNone) {
+  while (!ended) {
     const auto [has_news, has_interrupt] =
         wait_for(mailbox->fd(), answer.interrupted ? -1 : interrupts.fd());
     if (has_interrupt) {
@@ -84,6 +96,11 @@ Answer stream_answer(LLM& llm, const Request& request, InterruptGuard& interrupt
     if (!has_news) continue;
     for (News& news : mailbox->take()) {
       RequestOutput& output = news.output;
+      ended = output.is_last;
+      if (output.index > 0) {
+        add_further(answer, output);
+        continue;
+      }
       if (!output.token_ids.empty()) {
         if (answer.token_ids.empty()) first_token = news.time;
         last_token = news.time;
@@ -91,7 +108,10 @@ Answer stream_answer(LLM& llm, const Request& request, InterruptGuard& interrupt
       answer.token_ids.insert(answer.token_ids.end(), output.token_ids.begin(),
                               output.token_ids.end());
       answer.text += output.text;
+      answer.logprobs.insert(answer.logprobs.end(), output.logprobs.begin(), output.logprobs.end());
       answer.prompt_tokens = output.prompt_tokens;
+      answer.truncated_tokens = output.truncated_tokens;
+      answer.cached_tokens = output.cached_tokens;
       answer.output_tokens = output.output_tokens;
       answer.finish_reason = output.finish_reason;
       answer.error = std::move(output.error);
@@ -127,11 +147,17 @@ void print_stats(std::ostream& out, const Answer& answer, const LlmStats& stats)
   };
   row("load", format_seconds(stats.load_seconds));
   row("prompt tokens", fmt::format("{}", answer.prompt_tokens));
+  if (answer.cached_tokens > 0) row("  of them cached", fmt::format("{}", answer.cached_tokens));
+  if (answer.truncated_tokens > 0) row("left out", fmt::format("{}", answer.truncated_tokens));
   row("output tokens", fmt::format("{}", answer.output_tokens));
   row("TTFT", format_seconds(answer.ttft_seconds));
   row("TPOT", format_seconds(answer.tpot_seconds));
   row("prefill", rate(stats.prefill_tokens, stats.prefill_seconds));
   row("decode", rate(stats.decode_tokens, stats.decode_seconds));
+  if (stats.draft_tokens > 0) {
+    row("speculation",
+        fmt::format("{} of {} tokens right", stats.accepted_tokens, stats.draft_tokens));
+  }
   row("weights", format_bytes(stats.weight_bytes));
   row("KV cache", format_bytes(stats.kv_cache_bytes));
   row("peak memory", format_bytes(stats.peak_memory_bytes));

@@ -22,13 +22,17 @@ struct Answer {
   bool interrupted = false;
   int prompt_tokens = 0;
   int output_tokens = 0;
-  double ttft_seconds = 0;  // from submit to the first token
-  double tpot_seconds = 0;  // per token after the first; 0 with fewer than two
+  int truncated_tokens = 0;
+  int cached_tokens = 0;
+  std::vector<PositionLogprobs> logprobs;
+  std::vector<Completion> further;  // the answers after the first, with n above 1
+  double ttft_seconds = 0;          // from submit to the first token
+  double tpot_seconds = 0;          // per token after the first; 0 with fewer than two
 };
 
-// Runs the request and hands each piece of text to on_text, in this thread. Ctrl-C aborts the
-// request and lets it finish; what on_text throws does the same and is thrown again. Throws what
-// LLM::submit throws.
+// Runs the request and hands each piece of text of the first answer to on_text, in this thread.
+// Ctrl-C aborts the request and lets it finish; what on_text throws does the same and is thrown
+// again. Throws what LLM::submit throws.
 Answer stream_answer(LLM& llm, const Request& request, InterruptGuard& interrupts,
                      const std::function<void(std::string_view text)>& on_text);
 

@@ -83,6 +83,10 @@ class Parser {
         add_eval_kl_options, eval_kl_command, eval);
     add("serve", "A running server under load: latencies and goodput", bench_serve_,
         add_bench_serve_options, bench_serve_command, bench);
+    add("serve-offline", "Throughput of a fixed set of requests, many at a time",
+        bench_serve_offline_, add_bench_serve_offline_options, bench_serve_offline_command, bench);
+    add("reuse", "What the prefix cache and speculation save", bench_reuse_,
+        add_bench_reuse_options, bench_reuse_command, bench);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
@@ -118,6 +122,8 @@ class Parser {
   EvalKlOptions eval_kl_;
   ServeOptions serve_;
   BenchServeOptions bench_serve_;
+  BenchServeOfflineOptions bench_serve_offline_;
+  BenchReuseOptions bench_reuse_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
   std::function<int(Context&)> run_chosen_;

@@ -14,13 +14,25 @@ namespace lanner::cli {
 // The options of each command as parsed and range-checked, and the commands themselves. A command
 // returns an exit status; what goes wrong is thrown (Failure, lanner::Error).
 
-// --dtype, --kv-dtype, --attention, --threads, --max-context.
+// --dtype, --kv-dtype, --attention, --threads, --max-context, --no-prefix-cache, --no-speculation.
 struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype = "auto";
   std::string attention = "auto";
   int threads = 0;
   int max_context = 0;
+  bool no_prefix_cache = false;
+  bool no_speculation = false;
+};
+
+// --n, --beams and what belongs to them: for commands with more than one answer.
+struct AnswersOptions {
+  std::optional<int> n;
+  std::optional<int> best_of;
+  std::optional<int> beams;
+  std::optional<double> length_penalty;
+  std::string early_stopping = "heuristic";
+  std::optional<int> logprobs;
 };
 
 // What was given on the command line; the rest comes from LLM::default_sampling_params().
@@ -29,12 +41,17 @@ struct SamplingOptions {
   std::optional<int> top_k;
   std::optional<double> top_p;
   std::optional<double> min_p;
+  std::optional<double> typical_p;
   std::optional<double> repetition_penalty;
   std::optional<double> frequency_penalty;
   std::optional<double> presence_penalty;
   std::optional<uint64_t> seed;
   std::optional<int> max_tokens;
+  std::optional<int> min_tokens;
   std::vector<std::string> stop;
+  bool include_stop = false;
+  std::vector<std::string> bad_words;
+  std::vector<std::string> logit_bias;  // "ID:BIAS"
   bool ignore_eos = false;
   bool greedy = false;
 };
@@ -43,6 +60,8 @@ struct RunOptions {
   ModelAndText given;
   ModelOptions model;
   SamplingOptions sampling;
+  AnswersOptions answers;
+  bool truncate = false;
   std::optional<std::string> system;
   bool raw = false;
   std::optional<std::string> tokens;
@@ -127,6 +146,23 @@ struct EvalKlOptions {
   std::optional<std::string> against_kv_dtype;
 };
 
+struct BenchServeOfflineOptions {
+  std::optional<std::string> path;
+  ModelOptions model;
+  std::vector<int> concurrency = {1, 4, 16, 64};
+  double scale = 0.25;  // of the recorded lengths
+  bool json = false;
+};
+
+struct BenchReuseOptions {
+  std::optional<std::string> path;
+  ModelOptions model;
+  int tokens = 4000;  // of the first turn
+  std::vector<int> batches = {1, 2, 4};
+  int repeat = 3;
+  bool json = false;
+};
+
 int run_command(const RunOptions& options, Context& context);
 int chat_command(const ChatOptions& options, Context& context);
 int info_command(const InfoOptions& options, Context& context);
@@ -138,10 +174,13 @@ int eval_kl_command(const EvalKlOptions& options, Context& context);
 int bench_machine_command(const BenchMachineOptions& options, Context& context);
 int bench_model_command(const BenchModelOptions& options, Context& context);
 int bench_op_command(const BenchOpOptions& options, Context& context);
+int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context& context);
+int bench_reuse_command(const BenchReuseOptions& options, Context& context);
 
 // Shared by them.
 LlmConfig to_config(const ModelOptions& options, const Context& context);
 SamplingParams to_sampling(const SamplingOptions& options, const SamplingParams& defaults);
+void add_answers(const AnswersOptions& options, SamplingParams& sampling);
 // The path of the given model, or of the default one.
 std::string resolve_model(const std::optional<std::string>& model, const Context& context);
 // The given text, or standard input if there is none or it is "-". Throws Failure if nobody would

@@ -85,6 +85,63 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
                   "for, as far as the memory allows [0]")
       ->check(whole_number(0, INT_MAX))
       ->group(group);
+  command
+      .add_flag("--no-prefix-cache", options.no_prefix_cache,
+                "Compute every prompt whole, also where it begins like an earlier one")
+      ->group(group);
+  command
+      .add_flag("--no-speculation", options.no_speculation,
+                "Generate every token on its own, also where text repeats itself")
+      ->group(group);
+}
+
+// A text that may be given several times.
+void add_texts(CLI::App& command, const char* name, std::vector<std::string>& texts,
+               const char* help, const char* group) {
+  command.add_option(name, texts, help)
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->check(CLI::Validator(
+          [](std::string& text) {
+            if (text.empty()) return std::string("the text is empty");
+            return std::string();
+          },
+          "TEXT"))
+      ->group(group);
+}
+
+void add_answers_options(CLI::App& command, AnswersOptions& options) {
+  const char* group = "Several answers";
+  command.add_option("--n", options.n, "So many answers")
+      ->check(whole_number(1, 128))
+      ->group(group);
+  CLI::Option* best_of = command.add_option("--best-of", options.best_of,
+                                            "Generate so many answers and print the --n likeliest");
+  best_of->check(whole_number(1, 128))->group(group);
+  command
+      .add_option("--beams", options.beams, "Beam search with so many beams; prints the --n best")
+      ->check(whole_number(2, 64))
+      ->group(group)
+      ->excludes(best_of);
+  command
+      .add_option("--length-penalty", options.length_penalty,
+                  "Beams: above 0 favours long answers [1]")
+      ->check(in_range(-10, 10))
+      ->group(group);
+  command
+      .add_option("--early-stopping", options.early_stopping,
+                  "Beams: when to end: heuristic, always (as soon as there are enough), never "
+                  "(only when nothing better can come) [heuristic]")
+      ->check(CLI::IsMember({"heuristic", "always", "never"}))
+      ->group(group);
+  command
+      .add_option("--logprobs", options.logprobs,
+                  "With --json: the log-probability of every token and of so many of the likeliest "
+                  "ones at its place")
+      ->check(whole_number(0, 20))
+      ->group(group)
+      ->needs("--json");
 }
 
 namespace {
@@ -112,6 +169,12 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
       ->check(in_range(0, 1))
       ->group(group);
   command
+      .add_option("--typical-p", options.typical_p,
+                  "Sample from the tokens of about the expected surprise, with this probability "
+                  "together")
+      ->check(in_range(0, 1, true))
+      ->group(group);
+  command
       .add_option("--repetition-penalty", options.repetition_penalty,
                   "Above 1: avoid tokens of the prompt and the answer")
       ->check(in_range(0, 100, true))
@@ -133,6 +196,22 @@ void add_sampling_options(CLI::App& command, SamplingOptions& options) {
       .add_option("--max-tokens", options.max_tokens,
                   "End the answer after so many tokens (default: when the context is full)")
       ->check(whole_number(1, INT_MAX))
+      ->group(group);
+  command
+      .add_option("--min-tokens", options.min_tokens, "Do not end the answer before so many tokens")
+      ->check(whole_number(0, INT_MAX))
+      ->group(group);
+  add_texts(command, "--bad-word", options.bad_words,
+            "A text that must not be in the answer; may be given several times", group);
+  command
+      .add_option("--logit-bias", options.logit_bias,
+                  "Add to the logit of a token, e.g. 42:-5; may be given several times")
+      ->type_name("ID:BIAS")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->group(group);
+  command.add_flag("--include-stop", options.include_stop, "Keep the text of --stop in the answer")
       ->group(group);
   command
       .add_option(
@@ -189,6 +268,10 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   CLI::Option* tokens =
       command.add_option("--tokens", options.tokens, "Token ids instead of a prompt, e.g. 1,2,3");
   tokens->type_name("IDS")->group(input)->excludes("--system")->excludes(raw);
+  command
+      .add_flag("--truncate", options.truncate,
+                "Leave out the first tokens of a prompt that is too long for the context")
+      ->group(input);
   add_sampling_options(command, options.sampling);
   add_model_options(command, options.model);
   const char* output = "Output";
@@ -199,6 +282,7 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   CLI::Option* json = command.add_flag(
       "--json", options.json, "Print one JSON object with text, tokens and timings at the end");
   json->group(output);
+  add_answers_options(command, options.answers);
   command
       .add_option("--logits-out", options.logits_out,
                   "Write the fp32 logits of all --tokens, [num_tokens, vocab_size], as the "
@@ -216,6 +300,54 @@ void add_run_options(CLI::App& command, RunOptions& options) {
                  "  git diff | lanner run ~/models/Qwen --system \"Review this change.\" --stats\n"
                  "  lanner run ~/models/Llama --raw --max-tokens 20 \"Once upon a time\"\n"
                  "  lanner run ~/models/Llama --tokens 1,2,3 --logits-out logits.safetensors\n");
+}
+
+void add_bench_serve_offline_options(CLI::App& command, BenchServeOfflineOptions& options) {
+  add_model_positional(command, options.path);
+  const char* group = "What to run";
+  command
+      .add_option("--concurrency", options.concurrency, "Requests in flight, e.g. 1,16 [1,4,16,64]")
+      ->delimiter(',')
+      ->check(whole_number(1, 1024))
+      ->group(group);
+  command
+      .add_option("--scale", options.scale,
+                  "Part of the recorded lengths (161 tokens in and 338 out on average) [0.25]")
+      ->check(in_range(0, 100, true))
+      ->group(group);
+  add_model_options(command, options.model);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.footer(
+      "\nThe requests are the same every time: random tokens, recorded lengths. overhead_share is "
+      "the\n"
+      "part of the engine's time that it does not spend in the model.\n"
+      "\nExample:\n"
+      "  lanner bench serve-offline model.gguf --concurrency 1,16 --json\n");
+}
+
+void add_bench_reuse_options(CLI::App& command, BenchReuseOptions& options) {
+  add_model_positional(command, options.path);
+  const char* group = "What to run";
+  command.add_option("--tokens", options.tokens, "Tokens of the first turn of a chat [4000]")
+      ->check(whole_number(1, INT_MAX))
+      ->group(group);
+  command.add_option("--batch", options.batches, "Sequences that speculate together [1,2,4]")
+      ->delimiter(',')
+      ->check(whole_number(1, 1024))
+      ->group(group);
+  command.add_option("--repeat", options.repeat, "Runs of each; medians are given [3]")
+      ->check(whole_number(1, 1000))
+      ->group(group);
+  add_model_options(command, options.model);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.footer(
+      "\nTime to the first token of a chat's second turn, with its first one in the prefix cache "
+      "and\n"
+      "without; and the speed of decoding with speculation over that without, where the answer "
+      "copies\n"
+      "a text and where it is random.\n"
+      "\nExample:\n"
+      "  lanner bench reuse model.gguf --json\n");
 }
 
 void add_chat_options(CLI::App& command, ChatOptions& options) {

@@ -41,5 +41,7 @@ void add_bench_model_options(CLI::App& command, BenchModelOptions& options);
 void add_bench_op_options(CLI::App& command, BenchOpOptions& options);
 void add_eval_perplexity_options(CLI::App& command, EvalOptions& options);
 void add_eval_kl_options(CLI::App& command, EvalKlOptions& options);
+void add_bench_serve_offline_options(CLI::App& command, BenchServeOfflineOptions& options);
+void add_bench_reuse_options(CLI::App& command, BenchReuseOptions& options);
 
 }  // namespace lanner::cli

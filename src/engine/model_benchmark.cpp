@@ -60,19 +60,19 @@ class LoadRun {
     for (size_t i = 0; i < max_tokens.size(); ++i) {
       std::vector<int32_t> prompt(static_cast<size_t>(prompt_tokens));
       for (int32_t& id : prompt) id = token_(generator_);
-      SamplingParams sampling;
-      sampling.max_tokens = max_tokens[i];
-      sampling.ignore_eos = true;
+      EngineRequest request;
+      request.prompt = std::move(prompt);
+      request.sampling.max_tokens = max_tokens[i];
+      request.sampling.ignore_eos = true;
       {
         const std::lock_guard lock(mutex_);
         ++left_;
         timelines_[i].submitted = Clock::now();
       }
-      engine_.submit(next_id_++, std::move(prompt), sampling, /*priority=*/0,
-                     [this, i](const TokenOutput& output) {
-                       note(i, output);
-                       return true;
-                     });
+      engine_.submit(next_id_++, std::move(request), [this, i](const TokenOutput& output) {
+        note(i, output);
+        return true;
+      });
     }
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return left_ == 0; });
@@ -295,6 +295,9 @@ LlmConfig with_room(LlmConfig config, const ModelBenchmark& benchmark) {
                  "max_context is {}, but the benchmark needs {} tokens", config.max_context,
                  needed);
   config.max_sequences = batch;
+  // Every token is to be computed, and on its own.
+  config.prefix_cache = false;
+  config.ngram_speculation = false;
   return config;
 }
 

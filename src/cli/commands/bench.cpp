@@ -10,19 +10,10 @@
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/load_progress.h"
-#include "cli/report_table.h"
+#include "cli/statistics.h"
 
 namespace lanner::cli {
 namespace {
-
-void print(const Json& report, bool as_json, Context& context) {
-  context.out << (as_json ? report.dump(2) + "\n" : report_table(report.dump()));
-  flush_output(context);
-}
-
-void say(Context& context, const std::string& what) {
-  if (context.err_is_terminal) context.err << "\r\033[K" << what << std::flush;
-}
 
 void write_page(const std::string& report, const std::string& path) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
@@ -41,7 +32,7 @@ int bench_machine_command(const BenchMachineOptions& options, Context& context) 
   say(context, "measuring the machine …");
   const std::string report = context.backend.benchmark_machine(config);
   say(context, "");
-  print(parse_json(report, "report"), options.json, context);
+  print_report(parse_json(report, "report"), options.json, context);
   return kExitOk;
 }
 
@@ -64,7 +55,7 @@ int bench_model_command(const BenchModelOptions& options, Context& context) {
   }
   say(context, "");
   if (options.html) write_page(report, *options.html);
-  print(parse_json(report, "report"), options.json, context);
+  print_report(parse_json(report, "report"), options.json, context);
   return kExitOk;
 }
 

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <charconv>
+
 #include <fmt/format.h>
 
 #include "cli/commands.h"
@@ -8,6 +10,20 @@
 #include "cli/text.h"
 
 namespace lanner::cli {
+namespace {
+
+LogitBias parse_logit_bias(const std::string& text) {
+  LogitBias entry;
+  const char* end = text.data() + text.size();
+  const auto id = std::from_chars(text.data(), end, entry.token_id);
+  if (id.ec == std::errc() && id.ptr != end && *id.ptr == ':') {
+    const auto bias = std::from_chars(id.ptr + 1, end, entry.bias);
+    if (bias.ec == std::errc() && bias.ptr == end) return entry;
+  }
+  throw usage_failure(fmt::format("--logit-bias '{}' is not ID:BIAS, e.g. 42:-5", text));
+}
+
+}  // namespace
 
 LlmConfig to_config(const ModelOptions& options, const Context& context) {
   LlmConfig config;
@@ -17,6 +33,8 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   config.threads = options.threads > 0 ? options.threads : context.threads;
   config.max_context = options.max_context;
   config.max_sequences = 1;  // a command asks one question at a time
+  config.prefix_cache = !options.no_prefix_cache;
+  config.ngram_speculation = !options.no_speculation;
   return config;
 }
 
@@ -27,14 +45,33 @@ SamplingParams to_sampling(const SamplingOptions& options, const SamplingParams&
   if (options.top_k) sampling.top_k = *options.top_k;
   if (options.top_p) sampling.top_p = *options.top_p;
   if (options.min_p) sampling.min_p = *options.min_p;
+  if (options.typical_p) sampling.typical_p = *options.typical_p;
   if (options.repetition_penalty) sampling.repetition_penalty = *options.repetition_penalty;
   if (options.frequency_penalty) sampling.frequency_penalty = *options.frequency_penalty;
   if (options.presence_penalty) sampling.presence_penalty = *options.presence_penalty;
   if (options.seed) sampling.seed = options.seed;
   if (options.max_tokens) sampling.max_tokens = options.max_tokens;
+  if (options.min_tokens) sampling.min_tokens = *options.min_tokens;
+  sampling.include_stop = options.include_stop;
+  sampling.bad_words = options.bad_words;
+  for (const std::string& entry : options.logit_bias) {
+    sampling.logit_bias.push_back(parse_logit_bias(entry));
+  }
   sampling.stop.insert(sampling.stop.end(), options.stop.begin(), options.stop.end());
   sampling.ignore_eos = options.ignore_eos;
   return sampling;
+}
+
+void add_answers(const AnswersOptions& options, SamplingParams& sampling) {
+  if (options.n) sampling.n = *options.n;
+  sampling.best_of = options.best_of;
+  sampling.logprobs = options.logprobs;
+  if (options.length_penalty) sampling.length_penalty = *options.length_penalty;
+  if (options.early_stopping == "always") sampling.early_stopping = EarlyStopping::kAlways;
+  if (options.early_stopping == "never") sampling.early_stopping = EarlyStopping::kNever;
+  if (!options.beams) return;
+  sampling.beam_width = *options.beams;
+  sampling.temperature = 0;
 }
 
 std::string resolve_model(const std::optional<std::string>& model, const Context& context) {
