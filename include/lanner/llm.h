@@ -121,6 +121,10 @@ std::string machine_report(const LlmConfig& config = {});
 // The same with a model's configuration, kernels and memory plan, read without loading weights.
 std::string model_report(const std::string& path, const LlmConfig& config = {});
 
+// The model families that Lanner runs, as one JSON object: "families", each with its "model_type",
+// the "models" of that type, its "features" and the reference checkpoints it reproduces ("golden").
+std::string families_report();
+
 // What the machine can do at best, measured for some seconds with the threads that a model would
 // have, as one JSON object:
 //   {"machine": {"cpu", "isa", "threads", "read_gbps", "read_gbps_by_threads", "l3_read_gbps",

@@ -81,6 +81,7 @@ struct ChatOptions {
 struct InfoOptions {
   std::optional<std::string> path;
   ModelOptions model;
+  bool families = false;
   bool json = false;
 };
 

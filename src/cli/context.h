@@ -19,6 +19,7 @@ struct Backend {
   std::function<std::unique_ptr<ModelText>(const std::string& path)> load_text;
   std::function<std::string(const LlmConfig& config)> machine_report;
   std::function<std::string(const std::string& path, const LlmConfig& config)> model_report;
+  std::function<std::string()> families_report;
   std::function<std::string(const LlmConfig& config)> benchmark_machine;
   std::function<std::string(const std::string& path, const LlmConfig& config,
                             const ModelBenchmark& benchmark, const ProgressCallback& progress)>

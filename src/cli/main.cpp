@@ -8,6 +8,7 @@ int main(int argc, char** argv) {
                            .load_text = ModelText::load,
                            .machine_report = machine_report,
                            .model_report = model_report,
+                           .families_report = families_report,
                            .benchmark_machine = benchmark_machine,
                            .benchmark_model = benchmark_model,
                            .benchmark_attention = benchmark_attention,

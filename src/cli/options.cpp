@@ -368,11 +368,14 @@ void add_chat_options(CLI::App& command, ChatOptions& options) {
 void add_info_options(CLI::App& command, InfoOptions& options) {
   add_model_positional(command, options.path);
   add_model_options(command, options.model);
+  command.add_flag("--families", options.families, "List the model families that Lanner runs")
+      ->group("Output");
   command.add_flag("--json", options.json, "Print JSON")->group("Output");
   command.footer(
       "\nThe weights are not loaded.\n"
       "\nExamples:\n"
       "  lanner info\n"
+      "  lanner info --families\n"
       "  lanner info ~/models/Llama --dtype int8 --json\n");
 }
 

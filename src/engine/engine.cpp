@@ -58,6 +58,7 @@ void Engine::submit(RequestId id, EngineRequest request, TokenCallback on_output
   const int64_t vocab_size = runner().info().vocab_size;
   check_tokens(request, vocab_size);
   check_beams(request, vocab_size);
+  find_prefix(runner().info(), request.prompt);
   const int context = loop_->max_context();
   check_argument(static_cast<int64_t>(request.prompt.size()) < context,
                  "the prompt has {} tokens; the context holds {} and an answer needs at least one",

@@ -198,6 +198,9 @@ void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_out
     if (has_penalties(sampling)) first.counts.emplace(request.prompt);
     first.constraint = std::move(request.constraint);
     running.sampling = std::move(request.sampling);
+    const PromptPrefix prefix = find_prefix(runner_->info(), request.prompt);
+    params.prefix_length = prefix.length;
+    params.prefix_position = prefix.position;
     params.prompt = std::move(request.prompt);
     scheduler_->add(std::move(params));
     RunningRequest& added = requests_.emplace(id, std::move(running)).first->second;

@@ -77,6 +77,9 @@ ForwardBatch make_batch(const SchedulerOutput& output) {
                                .token_count = scheduled.num_tokens,
                                .past_length = scheduled.start_position,
                                .rope_length = scheduled.sequence_length,
+                               .prompt_length = scheduled.prompt_length,
+                               .prefix_length = scheduled.prefix_length,
+                               .prefix_position = scheduled.prefix_position,
                                .block_table = {blocks.begin(), blocks.end()}});
     const int32_t end = scheduled.token_begin + scheduled.num_tokens;
     for (int32_t row = end - scheduled.num_logits; row < end; ++row) {
@@ -87,12 +90,16 @@ ForwardBatch make_batch(const SchedulerOutput& output) {
 }
 
 // Tokens [begin, end) of one sequence that has the whole cache, block i being its i-th.
-ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end) {
+ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end,
+                        const PromptPrefix& prefix) {
   ForwardBatch batch;
   ForwardBatch::Sequence sequence{.token_begin = 0,
                                   .token_count = end - begin,
                                   .past_length = begin,
                                   .rope_length = static_cast<int>(tokens.size()),
+                                  .prompt_length = static_cast<int>(tokens.size()),
+                                  .prefix_length = prefix.length,
+                                  .prefix_position = prefix.position,
                                   .block_table = {}};
   for (int block = 0; block * kBlockSize < end; ++block) sequence.block_table.push_back(block);
   for (int position = begin; position < end; ++position) {
@@ -273,8 +280,10 @@ void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
   const int count = check_length(tokens);
   const int chunk = chunk_tokens > 0 ? chunk_tokens : max_logits_rows();
   KvCache cache(plan_.kv_layouts, static_cast<int32_t>(ceil_div(count, kBlockSize)));
-  for (int begin = 0; begin < count; begin += chunk) {
-    on_rows(run(make_chunk(tokens, begin, std::min(begin + chunk, count)), cache));
+  const PromptPrefix prefix = find_prefix(info(), tokens);
+  for (int begin = 0, end = 0; begin < count; begin = end) {
+    end = std::min(std::max(begin + chunk, prefix.length), count);
+    on_rows(run(make_chunk(tokens, begin, end, prefix), cache));
   }
 }
 

@@ -1,12 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/model_text.h"
 
+#include <filesystem>
+
 #include "base/error.h"
+#include "base/json.h"
+#include "engine/builtin_chat_template.h"
 #include "engine/gguf_text.h"
 #include "text/chat_prompt.h"
 #include "weights/model_files.h"
 
 namespace lanner {
+namespace {
+
+// Empty if a folder has none: its text can be used without it.
+Json read_config(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  return std::filesystem::exists(path) ? read_json_file(path) : Json::object();
+}
+
+}  // namespace
 
 LoadedText LoadedText::of_folder(const std::string& folder, const std::string& path) {
   LoadedText text(path);
@@ -18,6 +31,10 @@ LoadedText LoadedText::of_folder(const std::string& folder, const std::string& p
     return text;
   }
   text.template_ = ChatTemplate::from_folder(folder);
+  if (!text.template_) {
+    const auto source = builtin_chat_template(read_config(folder), *text.tokenizer_);
+    if (source) text.template_ = ChatTemplate::from_source(*source);
+  }
   return text;
 }
 

@@ -7,6 +7,7 @@
 #include "base/thread_placement.h"
 #include "kernels/gemm/gemm.h"
 #include "lanner/llm.h"
+#include "models/registry.h"
 
 namespace lanner {
 namespace {
@@ -104,6 +105,17 @@ Json describe_loaded(const ModelRunner& runner) {
               {"arithmetic", arithmetic_of(weights.kernels)},
               {"flash_from_tokens",
                flash_from == AttentionRule::kNever ? Json(nullptr) : Json(flash_from)}};
+}
+
+std::string families_report() {
+  Json families = Json::array();
+  for (const ModelFamily& family : model_families()) {
+    families.push_back({{"model_type", family.model_type},
+                        {"models", family.models},
+                        {"features", family.features},
+                        {"golden", family.golden}});
+  }
+  return Json{{"families", std::move(families)}}.dump();
 }
 
 std::string machine_report(const LlmConfig& config) {

@@ -65,6 +65,7 @@ void attend(const Tensor& q, const ForwardBatch& batch, const KvCacheView& cache
     sequences.push_back({.query_begin = s.token_begin,
                          .query_length = s.token_count,
                          .past_length = s.past_length,
+                         .prefix_length = s.prefix_length,
                          .block_table = s.block_table});
   }
   attention(q, sequences, cache, params, y, context.workspace, context.threads);
@@ -87,7 +88,22 @@ Attention::Attention(const AttentionConfig& config, std::shared_ptr<const Rotary
                     weights);
   }
   if (config.sinks) sinks_ = load_vector(weights, "sinks", config.num_heads);
-  if (config.alibi) alibi_slopes_ = alibi_slopes(config.num_heads);
+  if (config.alibi) {
+    alibi_slopes_ = alibi_slopes(config.num_heads);
+    for (float& slope : alibi_slopes_) slope *= config.alibi_scale;
+  }
+}
+
+void Attention::scale_by_log_n(const Tensor& q, const ForwardBatch& batch,
+                               ExecutionContext& context) const {
+  const double trained = std::log(static_cast<double>(config_.log_n_length));
+  for (int64_t t = 0; t < q.num_rows(); ++t) {
+    const int32_t position = batch.positions[static_cast<size_t>(t)];
+    if (position < config_.log_n_length) continue;
+    const Tensor row = q.rows(t, t + 1);
+    const auto factor = static_cast<float>(std::log(position + 1.0) / trained);
+    scaled_add(factor, row, 0.0f, row, context.threads);
+  }
 }
 
 void Attention::forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
@@ -111,6 +127,7 @@ void Attention::forward(const Tensor& x, const ForwardBatch& batch, const KvCach
   // Q and K are neighbours: one pass rotates the heads of both.
   if (rotary_) rotary_->apply(qkv.columns(0, q_width + kv_width), batch, context);
   if (config_.qk_norm_after_rope) norm_heads();
+  if (config_.log_n_length > 0) scale_by_log_n(q, batch, context);
   kv_store(k, v, batch.slots, cache, context.threads);
 
   const AttentionParams params{

@@ -39,7 +39,11 @@ struct AttentionConfig {
   float soft_cap = 0.0f;   // > 0: scores = cap * tanh(scores / cap)
   int sliding_window = 0;  // > 0: a query sees itself and the window - 1 tokens before it
   bool sinks = false;      // a learned logit per head joins the softmax and is dropped after it
-  bool alibi = false;  // scores fall linearly with the distance (Press et al., arXiv 2108.12409)
+  int log_n_length = 0;    // > 0: the query at position p >= n is multiplied by ln(p + 1) / ln(n)
+  // Scores fall linearly with the distance, by slopes of this many times ALiBi's own (Press et al.,
+  // arXiv 2108.12409).
+  bool alibi = false;
+  float alibi_scale = 1.0f;
 
   // Names in the checkpoint, and how it stores the matrices.
   QkvWeights qkv_weights = QkvWeights::kSeparate;
@@ -80,6 +84,8 @@ class Attention : public AttentionLayer {
   }
 
  private:
+  void scale_by_log_n(const Tensor& q, const ForwardBatch& batch, ExecutionContext& context) const;
+
   AttentionConfig config_;
   std::shared_ptr<const RotaryEmbedding> rotary_;
   ColumnParallelLinear qkv_;

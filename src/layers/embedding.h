@@ -36,13 +36,13 @@ struct InputConfig {
   std::string tokens = "model.embed_tokens";
   int64_t vocab_size = 0;
   int64_t hidden = 0;
-  int64_t width = 0;               // of the table's rows; 0: hidden
-  float scale = 1.0f;              // of the token's vector
-  std::string projection;          // from width to hidden
-  std::string positions;           // learned vectors, added
-  int num_positions = 0;           // that a sequence can have
-  int position_offset = 0;         // row of position 0
-  std::optional<NormConfig> norm;  // of the sum
+  int64_t width = 0;                    // of the table's rows; 0: hidden
+  float scale = 1.0f;                   // of the token's vector
+  std::string projection = {};          // from width to hidden
+  std::string positions = {};           // learned vectors, added
+  int num_positions = 0;                // that a sequence can have
+  int position_offset = 0;              // row of position 0
+  std::optional<NormConfig> norm = {};  // of the sum
 };
 
 // norm(projection(scale * token vector) + position vector)

@@ -17,6 +17,11 @@ struct ForwardBatch {
     // Length that length-dependent RoPE scalings (dynamic, longrope) go by: of the whole prompt
     // while it is prefilled in chunks, then of the sequence so far.
     int rope_length = 0;
+    int prompt_length = 0;  // of its tokens; scalings that keep to the prompt (Qwen 1) go by it
+    // Prefix-LM: the first prefix_length tokens see each other in both directions and are never
+    // cut into chunks; with block positions the ones after them have prefix_position.
+    int prefix_length = 0;
+    int prefix_position = 0;
     std::vector<int32_t> block_table;
   };
 

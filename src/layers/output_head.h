@@ -18,8 +18,8 @@ struct OutputConfig {
   int64_t width = 0;  // of W's rows; 0: hidden
   bool tied = false;  // W is the table of token vectors
   bool bias = false;
-  bool unit_rows = false;  // each row of W is divided by its Euclidean length
-  std::string projection;  // from hidden to width; empty: none
+  bool unit_rows = false;       // each row of W is divided by its Euclidean length
+  std::string projection = {};  // from hidden to width; empty: none
   float scale = 1.0f;
   float soft_cap = 0.0f;  // > 0: cap * tanh(logits / cap)
 };

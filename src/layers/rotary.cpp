@@ -6,6 +6,7 @@
 #include <numbers>
 
 #include "base/error.h"
+#include "base/float16.h"
 
 namespace lanner {
 namespace {
@@ -24,6 +25,20 @@ double dynamic_theta(const RopeConfig& config, int length) {
   const double stretch = config.factor * length / config.max_position - (config.factor - 1.0);
   const double d = config.rotary_dim;
   return config.theta * std::pow(stretch, d / (d - 2.0));
+}
+
+// Qwen 1's modelling code (get_ntk_alpha): powers of two that cover the prompt.
+double prompt_ntk_theta(const RopeConfig& config, int prompt_length) {
+  const double context = static_cast<double>(prompt_length) / config.max_position;
+  const double alpha = std::max(1.0, std::exp2(std::ceil(std::log2(context) + 1.0)) - 1.0);
+  const double d = config.rotary_dim;
+  return config.theta * std::pow(alpha, d / (d - 2.0));
+}
+
+double theta_of(const RopeConfig& config, int length) {
+  if (config.scaling == RopeScaling::kDynamic) return dynamic_theta(config, length);
+  if (config.scaling == RopeScaling::kPromptNtk) return prompt_ntk_theta(config, length);
+  return config.theta;
 }
 
 // Peng et al. 2023, arXiv 2309.00071: high frequencies stay, low ones are divided by the factor.
@@ -94,12 +109,15 @@ RopeScaling parse_scaling(const ConfigReader& scaling) {
 
 }  // namespace
 
-RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_style)
-    : style(rope_style),
-      theta(config.optional_double("rope_theta", 10000.0)),
-      max_position(config.required_int("max_position_embeddings")),
+RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, const RopeDefaults& defaults)
+    : style(defaults.style),
+      theta(config.optional_double("rope_theta", defaults.theta)),
+      max_position(defaults.max_position > 0
+                       ? config.optional_int("max_position_embeddings", defaults.max_position)
+                       : config.required_int("max_position_embeddings")),
       original_max_position(max_position) {
-  const double partial = config.optional_double("partial_rotary_factor", 1.0, {.max = 1.0});
+  const double partial =
+      config.optional_double("partial_rotary_factor", defaults.partial_rotary_factor, {.max = 1.0});
   rotary_dim = static_cast<int>(head_dim * partial);
   check_argument(rotary_dim >= 2 && rotary_dim % 2 == 0,
                  "{}: rotates {} of {} elements of a head; expected an even number of them",
@@ -134,6 +152,8 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, RopeStyle rope_
       factor = rope.required_double("factor");
       // The reference goes by max_position_embeddings.
       rope.refuse_unless("original_max_position_embeddings", max_position);
+      break;
+    case RopeScaling::kPromptNtk:  // has no name in rope_scaling
       break;
     case RopeScaling::kLlama3:
       rope.required_double("original_max_position_embeddings");
@@ -194,12 +214,12 @@ int RopeConfig::recompute_length() const {
 }
 
 std::vector<double> rope_frequencies(const RopeConfig& config, int length) {
-  const double theta =
-      config.scaling == RopeScaling::kDynamic ? dynamic_theta(config, length) : config.theta;
-  std::vector<double> frequencies = default_frequencies(theta, config.rotary_dim);
+  std::vector<double> frequencies =
+      default_frequencies(theta_of(config, length), config.rotary_dim);
   switch (config.scaling) {
     case RopeScaling::kDefault:
     case RopeScaling::kDynamic:
+    case RopeScaling::kPromptNtk:
       break;
     case RopeScaling::kLinear:
       for (double& f : frequencies) f /= config.factor;
@@ -216,6 +236,9 @@ std::vector<double> rope_frequencies(const RopeConfig& config, int length) {
       for (size_t i = 0; i < frequencies.size(); ++i) frequencies[i] /= factors[i];
       break;
     }
+  }
+  if (config.fp16_frequencies) {
+    for (double& f : frequencies) f = fp16_to_fp32(fp32_to_fp16(static_cast<float>(f)));
   }
   return frequencies;
 }
@@ -265,14 +288,39 @@ RopeTable RotaryEmbedding::view(const Table& table) const {
           .style = config_.style};
 }
 
-bool RotaryEmbedding::needs_own_table(int rope_length) const {
-  return config_.scaling == RopeScaling::kDynamic && rope_length > config_.max_position;
+int RotaryEmbedding::own_table_length(const ForwardBatch::Sequence& sequence) const {
+  int length = 0;
+  if (config_.scaling == RopeScaling::kDynamic) length = sequence.rope_length;
+  if (config_.scaling == RopeScaling::kPromptNtk) length = sequence.prompt_length;
+  return length > config_.max_position ? length : 0;
+}
+
+// A token before the prefix's end has its own index and 0; those from there on have the prefix's
+// position and count 1, 2, 3, …
+void RotaryEmbedding::apply_block_positions(const Tensor& x, const ForwardBatch& batch,
+                                            ExecutionContext& context) const {
+  std::vector<int32_t> first = batch.positions;
+  std::vector<int32_t> second(batch.positions.size(), 0);
+  for (const ForwardBatch::Sequence& sequence : batch.sequences) {
+    for (int i = sequence.token_begin; i < sequence.token_begin + sequence.token_count; ++i) {
+      const auto token = static_cast<size_t>(i);
+      if (first[token] < sequence.prefix_length) continue;
+      second[token] = first[token] - sequence.prefix_length + 1;
+      first[token] = sequence.prefix_position;
+    }
+  }
+  RopeTable table = view(table_);
+  rope(x, head_dim_, first, table, context.threads);
+  table.offset = config_.rotary_dim;
+  rope(x, head_dim_, second, table, context.threads);
 }
 
 void RotaryEmbedding::apply(const Tensor& x, const ForwardBatch& batch,
                             ExecutionContext& context) const {
-  const bool by_length =
-      config_.scaling == RopeScaling::kDynamic || config_.scaling == RopeScaling::kLongrope;
+  if (config_.block_positions) return apply_block_positions(x, batch, context);
+  const bool by_length = config_.scaling == RopeScaling::kDynamic ||
+                         config_.scaling == RopeScaling::kLongrope ||
+                         config_.scaling == RopeScaling::kPromptNtk;
   if (!by_length) {
     rope(x, head_dim_, batch.positions, view(table_), context.threads);
     return;
@@ -281,10 +329,10 @@ void RotaryEmbedding::apply(const Tensor& x, const ForwardBatch& batch,
     const Tensor rows = x.rows(sequence.token_begin, sequence.token_begin + sequence.token_count);
     const std::span<const int32_t> positions(batch.positions.data() + sequence.token_begin,
                                              static_cast<size_t>(sequence.token_count));
-    if (needs_own_table(sequence.rope_length)) {
+    if (const int length = own_table_length(sequence); length > 0) {
       // Only the rows of this step: row i of the table is position past_length + i.
-      const Table own = make_table(sequence.rope_length, sequence.past_length, sequence.token_count,
-                                   context.threads);
+      const Table own =
+          make_table(length, sequence.past_length, sequence.token_count, context.threads);
       std::vector<int32_t> local(positions.begin(), positions.end());
       for (int32_t& position : local) position -= sequence.past_length;
       rope(rows, head_dim_, local, view(own), context.threads);

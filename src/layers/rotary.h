@@ -14,7 +14,16 @@ namespace lanner {
 
 // How the rotation frequencies are stretched for contexts longer than the model was trained on; the
 // names are those of rope_scaling.rope_type in config.json (HF modeling_rope_utils.py).
-enum class RopeScaling { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongrope };
+// kPromptNtk is Qwen 1's: a base that grows with the prompt and keeps while its answer is decoded.
+enum class RopeScaling { kDefault, kLinear, kDynamic, kYarn, kLlama3, kLongrope, kPromptNtk };
+
+// What a family takes for keys that its config.json lacks.
+struct RopeDefaults {
+  RopeStyle style = RopeStyle::kHalves;
+  double theta = 10000.0;
+  double partial_rotary_factor = 1.0;
+  int max_position = 0;  // 0: max_position_embeddings must be there
+};
 
 struct RopeConfig {
   // Plain rotation; to be filled in.
@@ -22,7 +31,7 @@ struct RopeConfig {
   // Reads rope_theta, rope_scaling (or rope_parameters), max_position_embeddings and
   // partial_rotary_factor. Throws Error(kUnsupported) for a scaling that is none of the above,
   // naming it, and Error(kInvalidArgument) for parameters that make no sense.
-  RopeConfig(const ConfigReader& config, int head_dim, RopeStyle style = RopeStyle::kHalves);
+  RopeConfig(const ConfigReader& config, int head_dim, const RopeDefaults& defaults = {});
 
   // The longest sequence the frequencies are meant for. The dynamic base follows any length; far
   // past its factor the distances it can tell apart get coarse, hence a generous bound.
@@ -36,6 +45,11 @@ struct RopeConfig {
   RopeScaling scaling = RopeScaling::kDefault;
   int rotary_dim = 0;
   double theta = 10000.0;
+  // The frequencies are rounded to fp16.
+  bool fp16_frequencies = false;
+  // Tokens have two positions, of the prefix-LM kind: the first turns the first rotary_dim elements
+  // of a head, the second those after them (GLM, arXiv 2103.10360).
+  bool block_positions = false;
   int max_position = 0;  // max_position_embeddings
   double original_max_position = 0;
   double factor = 1.0;
@@ -70,8 +84,11 @@ class RotaryEmbedding {
   };
   Table make_table(int length, int first_position, int num_positions, ThreadPool& threads) const;
   RopeTable view(const Table& table) const;
-  // The frequencies depend on the length of the sequence and are not those of the stored table.
-  bool needs_own_table(int rope_length) const;
+  // The length that the frequencies depend on, if they depend on one and are not those of the
+  // stored table; else 0.
+  int own_table_length(const ForwardBatch::Sequence& sequence) const;
+  void apply_block_positions(const Tensor& x, const ForwardBatch& batch,
+                             ExecutionContext& context) const;
 
   RopeConfig config_;
   int head_dim_;

@@ -17,7 +17,8 @@ NormConfig read_norm(const ConfigReader& c) {
 }
 
 DecoderSpec read_cohere(const ConfigReader& c) {
-  DecoderSpec spec = read_llama_like(c, read_norm(c), /*tied_by_default=*/true, RopeStyle::kPairs);
+  DecoderSpec spec =
+      read_llama_like(c, read_norm(c), /*tied_by_default=*/true, {.style = RopeStyle::kPairs});
   const bool bias = c.optional_bool("attention_bias", false);
   for (BlockConfig& block : spec.blocks) {
     block.residual = Residual::kParallel;

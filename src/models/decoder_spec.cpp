@@ -23,6 +23,7 @@ ModelInfo model_info(const DecoderSpec& spec, std::string model_type) {
                  .v_head_dim = first.v_head_dim(),
                  .recompute_length = 0,
                  .eos_token_ids = spec.eos_token_ids,
+                 .prefix = spec.prefix,
                  .unpacked_weights = {}};
   int reach = std::numeric_limits<int>::max();
   for (const BlockConfig& block : spec.blocks) {
@@ -66,6 +67,13 @@ DecoderSpec read_decoder(const ConfigReader& c, bool tied_by_default) {
   return spec;
 }
 
+int head_dim_of(const ConfigReader& c, const char* key, int64_t hidden, int num_heads) {
+  check_argument(hidden % (int64_t{2} * num_heads) == 0,
+                 "{}: {} heads do not divide hidden_size {} into heads of an even size",
+                 c.key_path(key), num_heads, hidden);
+  return static_cast<int>(hidden / num_heads);
+}
+
 AttentionConfig read_heads(const ConfigReader& c, int64_t hidden) {
   AttentionConfig attention;
   attention.hidden = hidden;
@@ -79,10 +87,7 @@ AttentionConfig read_heads(const ConfigReader& c, int64_t hidden) {
     check_argument(attention.head_dim % 2 == 0, "{}: is {}, expected an even number",
                    c.key_path("head_dim"), attention.head_dim);
   } else {
-    check_argument(hidden % (int64_t{2} * attention.num_heads) == 0,
-                   "{}: {} heads do not divide hidden_size {} into heads of an even size",
-                   c.key_path("num_attention_heads"), attention.num_heads, hidden);
-    attention.head_dim = static_cast<int>(hidden / attention.num_heads);
+    attention.head_dim = head_dim_of(c, "num_attention_heads", hidden, attention.num_heads);
   }
   attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
   return attention;
@@ -92,17 +97,31 @@ NormConfig read_rms_norm(const ConfigReader& c) {
   return {.name = "", .kind = NormKind::kRms, .epsilon = c.required_float("rms_norm_eps")};
 }
 
-DecoderSpec read_llama_like(const ConfigReader& c, bool tied_by_default, RopeStyle style) {
-  return read_llama_like(c, read_rms_norm(c), tied_by_default, style);
+NormConfig layer_norm(float epsilon) {
+  return {.name = "", .kind = NormKind::kLayer, .epsilon = epsilon, .has_bias = true};
+}
+
+RopeConfig plain_rope(int rotary_dim, double theta, int max_position, RopeStyle style) {
+  RopeConfig rope;
+  rope.style = style;
+  rope.rotary_dim = rotary_dim;
+  rope.theta = theta;
+  rope.max_position = max_position;
+  rope.original_max_position = max_position;
+  return rope;
+}
+
+DecoderSpec read_llama_like(const ConfigReader& c, bool tied_by_default, const RopeDefaults& rope) {
+  return read_llama_like(c, read_rms_norm(c), tied_by_default, rope);
 }
 
 DecoderSpec read_llama_like(const ConfigReader& c, const NormConfig& norm, bool tied_by_default,
-                            RopeStyle style) {
+                            const RopeDefaults& rope) {
   DecoderSpec spec = read_decoder(c, tied_by_default);
   BlockConfig block;
   block.attention_norm = norm.named("input_layernorm");
   block.attention = read_heads(c, spec.hidden_size);
-  block.attention.rope = RopeConfig(c, block.attention.head_dim, style);
+  block.attention.rope = RopeConfig(c, block.attention.head_dim, rope);
   block.mlp_norm = norm.named("post_attention_layernorm");
   block.mlp.hidden = spec.hidden_size;
   block.mlp.intermediate = c.required_int("intermediate_size");

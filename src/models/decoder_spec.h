@@ -21,6 +21,7 @@ struct DecoderSpec {
   int64_t vocab_size = 0;
   int max_position = 0;  // tokens a sequence can have; 0: what the blocks' RoPE reaches
   std::vector<int32_t> eos_token_ids;
+  std::optional<PrefixTokens> prefix;  // a prefix-LM
 
   // Names in the checkpoint. Some of a family's checkpoints lack this prefix of all of them.
   std::string optional_prefix;
@@ -46,13 +47,23 @@ AttentionConfig read_heads(const ConfigReader& config, int64_t hidden);
 // RMSNorm with rms_norm_eps; to be named.
 NormConfig read_rms_norm(const ConfigReader& config);
 
+// The same for LayerNorm with weight and bias.
+NormConfig layer_norm(float epsilon);
+
+// hidden / num_heads; throws Error naming `key` unless that is a whole even number.
+int head_dim_of(const ConfigReader& config, const char* key, int64_t hidden, int num_heads);
+
+// RoPE without any scaling.
+RopeConfig plain_rope(int rotary_dim, double theta, int max_position,
+                      RopeStyle style = RopeStyle::kHalves);
+
 // What Llama introduced and most families share: pre-norm blocks (input_layernorm,
 // post_attention_layernorm) of grouped-query attention with RoPE and a gated MLP
 // (intermediate_size, hidden_act), a final RMSNorm. A family changes what it does otherwise.
 DecoderSpec read_llama_like(const ConfigReader& config, bool tied_by_default = false,
-                            RopeStyle style = RopeStyle::kHalves);
+                            const RopeDefaults& rope = {});
 // The same with another norm, to be named.
 DecoderSpec read_llama_like(const ConfigReader& config, const NormConfig& norm,
-                            bool tied_by_default = false, RopeStyle style = RopeStyle::kHalves);
+                            bool tied_by_default = false, const RopeDefaults& rope = {});
 
 }  // namespace lanner

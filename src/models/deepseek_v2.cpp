@@ -28,7 +28,7 @@ DecoderSpec read_deepseek_blocks(const ConfigReader& c, RopeStyle rope_style) {
                  "{}: {} and kv_lora_rank {} must be even", c.key_path("qk_rope_head_dim"),
                  attention.rope_dim, attention.kv_rank);
   attention.bias = c.optional_bool("attention_bias", false);
-  attention.rope = RopeConfig(c, attention.rope_dim, rope_style);
+  attention.rope = RopeConfig(c, attention.rope_dim, {.style = rope_style});
   const double scale = 1.0 / std::sqrt(attention.nope_dim + attention.rope_dim);
   const double stretch = attention.rope->score_scaling;
   attention.scale = static_cast<float>(scale * stretch);

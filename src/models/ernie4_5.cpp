@@ -5,7 +5,7 @@
 namespace lanner {
 
 DecoderSpec ernie4_5(const ConfigReader& c) {
-  DecoderSpec spec = read_llama_like(c, /*tied_by_default=*/true, RopeStyle::kPairs);
+  DecoderSpec spec = read_llama_like(c, /*tied_by_default=*/true, {.style = RopeStyle::kPairs});
   const bool bias = c.optional_bool("use_bias", false);
   for (BlockConfig& block : spec.blocks) {
     block.attention.qkv_bias = block.attention.output_bias = bias;

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +14,18 @@
 #include "layers/linear.h"
 
 namespace lanner {
+
+// How a prefix-LM finds the end of its prefix (the context) in a prompt.
+struct PrefixTokens {
+  int32_t start = 0;           // the first of them ends the prefix, and is not part of it
+  std::vector<int32_t> masks;  // the first of these kinds that occurs is the prefix's position
+};
+
+// The prefix of a prompt: its first `length` tokens, and the position that what follows has.
+struct PromptPrefix {
+  int length = 0;
+  int position = 0;
+};
 
 // What the engine must know of a model before and after it is loaded.
 struct ModelInfo {
@@ -28,10 +42,16 @@ struct ModelInfo {
   // position on (longrope): what the cache holds of it must be computed again. 0: no such length.
   int recompute_length = 0;
   std::vector<int32_t> eos_token_ids;
+  // Prefix-LMs only: tokens of the prefix see each other in both directions.
+  std::optional<PrefixTokens> prefix;
   // Tensors that are read from the file as they are, row by row, or not at all: no memory is
   // planned for them.
   std::vector<std::string> unpacked_weights;
 };
+
+// Nothing where the model is no prefix-LM. Throws Error(kInvalidArgument) naming the token that a
+// prompt lacks.
+PromptPrefix find_prefix(const ModelInfo& info, std::span<const int32_t> prompt);
 
 // A loaded network: the only thing that knows a family. forward is called by one thread at a time.
 class Model {

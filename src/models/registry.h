@@ -11,10 +11,14 @@
 
 namespace lanner {
 
-// A family by the model_type of config.json. An alias is a row with the function of another.
+// A family by the model_type of config.json. An alias is a row with the function of another. The
+// words are for users (`lanner info --families`, docs/models.md).
 struct ModelFamily {
   const char* model_type;
   DecoderSpec (*spec)(const ConfigReader& config);
+  const char* models;    // as people call them
+  const char* features;  // what sets it apart
+  const char* golden;    // folders of tests/golden that it reproduces, "a, b"
 };
 
 std::span<const ModelFamily> model_families();

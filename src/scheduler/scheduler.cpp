@@ -176,7 +176,7 @@ int Scheduler::num_allowed_drafts(Sequence& sequence, int left) const {
 
 void Scheduler::schedule_prompts(SchedulerOutput& output) {
   for (const Sequence* sequence : running_) {
-    if (budget(output) == 0) return;
+    if (budget(output) <= 0) return;
     if (sequence->num_uncomputed() == 1) continue;
     append(*sequence, prompt_chunk(*sequence, budget(output)), 0, output);
   }
@@ -230,12 +230,13 @@ int Scheduler::running_weight() const {
 int Scheduler::prompt_chunk(const Sequence& sequence, int budget) const {
   const int count = std::min(sequence.num_uncomputed(), budget);
   const bool has_rows = sequence.params.prompt_logits && !sequence.has_output();
-  return has_rows ? std::min(count, config_.max_logits_rows) : count;
+  const int fitting = has_rows ? std::min(count, config_.max_logits_rows) : count;
+  return std::max(fitting, sequence.params.prefix_length - sequence.num_computed);
 }
 
 void Scheduler::append(const Sequence& sequence, int num_tokens, int num_drafts,
                        SchedulerOutput& output) {
-  LANNER_CHECK(num_tokens >= 1 && num_tokens + num_drafts <= budget(output));
+  LANNER_CHECK(num_tokens >= 1 && num_tokens <= sequence.num_uncomputed());
   const int begin = sequence.num_computed;
   const int end = begin + num_tokens + num_drafts;
   const std::span<const int32_t> blocks =
@@ -252,6 +253,12 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, int num_drafts,
                              : 0,
       .start_position = begin,
       .sequence_length = sequence.num_tokens(),
+      .prompt_length = sequence.num_prompt_tokens,
+      .prefix_length = sequence.params.prefix_length,
+      .prefix_position = sequence.params.prefix_position,
+      .prompt_length = sequence.num_prompt_tokens,
+      .prefix_length = sequence.params.prefix_length,
+      .prefix_position = sequence.params.prefix_position,
       .block_begin = static_cast<int32_t>(output.blocks.size()),
       .num_blocks = static_cast<int32_t>(blocks.size()),
       .sample = sample,
@@ -304,7 +311,8 @@ void Scheduler::remove(Sequence& sequence) {
 }
 
 bool Scheduler::is_reusable(const Sequence& sequence) const {
-  return config_.prefix_cache && !sequence.is_beam() &&
+  // What a prefix in both directions holds depends on all of it.
+  return config_.prefix_cache && !sequence.is_beam() && sequence.params.prefix_length == 0 &&
          sequence.num_tokens() <= config_.reusable_length;
 }
 

@@ -132,6 +132,7 @@ class Scheduler {
   // Blocks to write the tokens up to num_tokens to; false if there are too few.
   bool make_room(Sequence& sequence, int num_tokens);
   int num_allowed_drafts(Sequence& sequence, int left) const;
+  // Tokens of a prompt that the step takes: what fits, but never a part of a prefix.
   int prompt_chunk(const Sequence& sequence, int budget) const;
   // Puts the next num_tokens tokens of a running sequence into the step, and drafts after them.
   void append(const Sequence& sequence, int num_tokens, int num_drafts, SchedulerOutput& output);

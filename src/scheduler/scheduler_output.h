@@ -18,6 +18,9 @@ struct ScheduledSequence {
   int32_t num_logits = 0;       // of the last ones: so many rows of logits are wanted
   int32_t start_position = 0;   // position of the first of them = tokens already in the cache
   int32_t sequence_length = 0;  // all its tokens so far, prompt and output: RoPE may depend on it
+  int32_t prompt_length = 0;    // of its tokens
+  int32_t prefix_length = 0;    // SequenceParams::prefix_length
+  int32_t prefix_position = 0;
   int32_t block_begin = 0;      // of `blocks`
   int32_t num_blocks = 0;       // enough for the tokens up to the last one of this step
   bool sample = false;          // the next token is sampled, from the last 1 + num_drafts rows
@@ -29,7 +32,8 @@ struct SchedulerOutput {
   uint64_t step = 0;              // counts from 1
   std::vector<BlockCopy> copies;  // to be done first, in this order
   std::vector<ScheduledSequence> sequences;
-  std::vector<int32_t> tokens;  // ids, sequence after sequence; at most max_tokens_per_step
+  std::vector<int32_t> tokens;  // ids, sequence after sequence; at most max_tokens_per_step, or a
+                                // prefix that is longer
   std::vector<int64_t> slots;   // where each token's K and V go: block * block_size + offset
   std::vector<int32_t> blocks;  // block tables, sequence after sequence
   // Beams that were thrown out: their search begins again with the prompt.

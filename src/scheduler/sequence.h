@@ -28,6 +28,10 @@ struct SequenceParams {
   int min_tokens = 0;                   // nothing ends a sequence before so many
   std::vector<int32_t> stop_token_ids;  // besides the model's end tokens
   bool ignore_eos = false;              // go on after the model's end tokens
+  // Prefix-LM: the first prefix_length tokens are computed in one step, whatever its budget; the
+  // position is handed on to the model.
+  int prefix_length = 0;
+  int prefix_position = 0;
   int priority = 0;                     // lower goes first (Request::priority)
   Branching branching = Branching::kNone;
   int width = 1;

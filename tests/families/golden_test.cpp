@@ -199,6 +199,18 @@ TEST_P(GoldenTest, ChunksAndSingleTokensEqualTheReference) {
   }
 }
 
+// A prompt of some tokens, cut in two at every place, and into pieces of every size.
+TEST_P(GoldenTest, ChunksAtEveryBoundaryEqualTheReference) {
+  ModelRunner runner(files_, exact_config(), {});
+  for (const GoldenPrompt& prompt : golden_.prompts) {
+    if (prompt.ids.size() > 40) continue;
+    for (int chunk = 1; chunk < std::ssize(prompt.ids); ++chunk) {
+      expect_reference(prompt, compute_logits(runner, prompt.ids, chunk),
+                       "chunks of " + std::to_string(chunk));
+    }
+  }
+}
+
 TEST_P(GoldenTest, LogProbabilityOfThePromptEqualsTheReference) {
   ModelRunner runner(files_, exact_config(), {});
   for (const GoldenPrompt& prompt : golden_.prompts) {

@@ -26,13 +26,18 @@ std::optional<std::string> model_to_report(const InfoOptions& options, Context& 
   }
 }
 
+std::string make_report(const InfoOptions& options, Context& context) {
+  if (options.families) return context.backend.families_report();
+  const LlmConfig config = to_config(options.model, context);
+  const auto path = model_to_report(options, context);
+  return path ? context.backend.model_report(*path, config)
+              : context.backend.machine_report(config);
+}
+
 }  // namespace
 
 int info_command(const InfoOptions& options, Context& context) {
-  const LlmConfig config = to_config(options.model, context);
-  const auto path = model_to_report(options, context);
-  const std::string report =
-      path ? context.backend.model_report(*path, config) : context.backend.machine_report(config);
+  const std::string report = make_report(options, context);
   if (options.json) {
     context.out << parse_json(report, "report").dump(2) << '\n';
   } else {

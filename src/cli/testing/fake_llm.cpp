@@ -169,6 +169,9 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
   backend.machine_report = [](const LlmConfig& config) {
     return fmt::format(R"({{"machine": {{"threads": {}, "l2_bytes": 2097152}}}})", config.threads);
   };
+  backend.families_report = [] {
+    return std::string(R"({"families": [{"model_type": "llama", "models": "Llama 3"}]})");
+  };
   backend.benchmark_machine = [](const LlmConfig& config) {
     return fmt::format(R"({{"machine": {{"threads": {}, "read_gbps": 12.345678}}}})",
                        config.threads);

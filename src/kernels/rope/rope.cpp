@@ -35,9 +35,10 @@ void rope(const Tensor& x, int head_dim, std::span<const int32_t> positions, con
   check_argument(x.dtype() == DType::kF32, "[rope] x is {}, expected fp32", x.dtype());
   check_argument(static_cast<int64_t>(positions.size()) == x.num_rows(),
                  "[rope] {} positions for {} tokens", positions.size(), x.num_rows());
-  check_argument(table.rotary_dim > 0 && table.rotary_dim % 2 == 0 && table.rotary_dim <= head_dim,
-                 "[rope] rotary dimension {} is odd or outside a head of {}", table.rotary_dim,
-                 head_dim);
+  check_argument(table.rotary_dim > 0 && table.rotary_dim % 2 == 0 && table.offset >= 0 &&
+                     table.offset + int64_t{table.rotary_dim} <= head_dim,
+                 "[rope] rotary dimension {} is odd or, from element {} on, outside a head of {}",
+                 table.rotary_dim, table.offset, head_dim);
   for (int32_t position : positions) {
     check_argument(position >= 0 && position < table.num_positions,
                    "[rope] position {} is outside the table of {}", position, table.num_positions);
@@ -52,7 +53,7 @@ void rope(const Tensor& x, int head_dim, std::span<const int32_t> positions, con
         for (int64_t i = begin; i < end; ++i) {
           const int64_t token = i / num_heads;
           const int64_t entry = int64_t{positions[static_cast<size_t>(token)]} * pairs;
-          kernel(x.row<float>(token) + i % num_heads * head_dim, table.cos + entry,
+          kernel(x.row<float>(token) + i % num_heads * head_dim + table.offset, table.cos + entry,
                  table.sin + entry, pairs);
         }
       },

@@ -18,6 +18,7 @@ struct RopeTable {
   const float* sin = nullptr;
   int64_t num_positions = 0;
   int rotary_dim = 0;  // even, at most head_dim; the rest of the head passes unchanged
+  int offset = 0;      // element of the head that the rotated ones begin at
   RopeStyle style = RopeStyle::kHalves;
 };
 

@@ -29,7 +29,11 @@ struct TestTable {
         sin.push_back(static_cast<float>(std::sin(angle)));
       }
     }
-    view = {cos.data(), sin.data(), num_positions, rotary_dim, style};
+    view = {.cos = cos.data(),
+            .sin = sin.data(),
+            .num_positions = num_positions,
+            .rotary_dim = rotary_dim,
+            .style = style};
   }
 };
 
@@ -139,6 +143,26 @@ TEST(SelectRope, TakesTheBestTheCpuHas) {
   EXPECT_STREQ(select_rope(Isa{}).name, "scalar");
   EXPECT_STREQ(select_rope(Isa{Isa::kAvx2}).name, "avx2");
   EXPECT_STREQ(select_rope(Isa{Isa::kAvx2, Isa::kAvx512}).name, "avx512");
+}
+
+TEST(Rope, TurnsAPartInTheMiddleOfAHead) {
+  constexpr int kHeadDim = 24, kOffset = 6;
+  TestTable table(/*num_positions=*/8, /*rotary_dim=*/16, RopeStyle::kHalves);
+  table.view.offset = kOffset;
+  TestMatrix x = TestMatrix::random(2, 3 * kHeadDim, /*seed=*/9);
+  TestMatrix expected = x;
+  const std::vector<int32_t> positions = {7, 2};
+  for (int64_t t = 0; t < 2; ++t) {
+    for (size_t head = 0; head < 3; ++head) {
+      turn_reference(expected.row(t).subspan(head * kHeadDim + kOffset, 16), table,
+                     positions[static_cast<size_t>(t)]);
+    }
+  }
+  ThreadPool threads(1);
+  rope(x.tensor(), kHeadDim, positions, table.view, threads);
+  EXPECT_THAT(x.values(), is_close_to(expected.values(), tolerance::kReduction));
+  table.view.offset = kHeadDim - 15;
+  EXPECT_THROW(rope(x.tensor(), kHeadDim, positions, table.view, threads), Error);
 }
 
 }  // namespace
