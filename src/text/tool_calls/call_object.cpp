@@ -121,7 +121,8 @@ void CallObject::end_value() {
     has_name_ =
         !name_.empty() && (names_ == nullptr || std::ranges::find(*names_, name_) != names_->end());
     good = has_name_;
-  } else if (key == "id") {
+  } else if (key == "id" && !has_arguments_) {
+    // Later the call has been announced under another id.
     id_ = unquoted(value).value_or("");
   }
   if (!good) state_ = is_call() ? State::kDone : State::kBroken;

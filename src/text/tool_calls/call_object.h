@@ -10,7 +10,8 @@
 namespace lanner {
 
 // Reads one call written as a JSON object, {"name": "f", "arguments": {…}}, in any order of keys,
-// as the text comes in. "parameters" means "arguments"; an "id" is kept; other keys are skipped.
+// as the text comes in. "parameters" means "arguments"; an "id" before them is kept; other keys are
+// skipped.
 class CallObject {
  public:
   CallObject() = default;
