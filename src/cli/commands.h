@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cli/context.h"
+#include "cli/form_options.h"
 #include "cli/model_choice.h"
 
 namespace lanner::cli {
@@ -61,6 +62,7 @@ struct RunOptions {
   ModelOptions model;
   SamplingOptions sampling;
   AnswersOptions answers;
+  FormOptions form;
   bool truncate = false;
   std::optional<std::string> system;
   bool raw = false;

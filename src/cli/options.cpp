@@ -273,6 +273,7 @@ void add_run_options(CLI::App& command, RunOptions& options) {
                 "Leave out the first tokens of a prompt that is too long for the context")
       ->group(input);
   add_sampling_options(command, options.sampling);
+  add_form_options(command, options.form);
   add_model_options(command, options.model);
   const char* output = "Output";
   command
@@ -299,6 +300,9 @@ void add_run_options(CLI::App& command, RunOptions& options) {
                  "  lanner run model.gguf --temperature 0.7 --seed 1 \"Tell me a story.\"\n"
                  "  git diff | lanner run ~/models/Qwen --system \"Review this change.\" --stats\n"
                  "  lanner run ~/models/Llama --raw --max-tokens 20 \"Once upon a time\"\n"
+                 "  lanner run \"Rate this: I like it.\" --choice good --choice bad\n"
+                 "  lanner run \"Name a city.\" --json-schema '{\"properties\": {\"city\": "
+                 "{\"type\": \"string\"}}}'\n"
                  "  lanner run ~/models/Llama --tokens 1,2,3 --logits-out logits.safetensors\n");
 }
 

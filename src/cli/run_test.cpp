@@ -104,6 +104,33 @@ TEST_F(RunTest, TheDefaultModelMustBeThereAndWhole) {
   EXPECT_TRUE(script_->loaded.empty());
 }
 
+TEST_F(RunTest, FormsOfTheAnswerAreReadAndExcludeEachOther) {
+  using Kind = StructuredOutput::Kind;
+  const std::string file = folder_ / "form";
+  std::ofstream(file) << "start: \"x\"";
+  EXPECT_EQ(run({"run", model(), "--json-object", "hi"}), kExitOk) << err_;
+  EXPECT_EQ(run({"run", model(), "--json-schema", " {\"type\": \"null\"}", "hi"}), kExitOk) << err_;
+  EXPECT_EQ(run({"run", model(), "--json-schema", file, "hi"}), kExitOk) << err_;
+  EXPECT_EQ(run({"run", model(), "--regex", "a+", "hi"}), kExitOk) << err_;
+  EXPECT_EQ(run({"run", model(), "--choice", "[a,b]", "--choice", "c", "hi"}), kExitOk) << err_;
+  EXPECT_EQ(run({"run", model(), "--grammar", file, "hi"}), kExitOk) << err_;
+  EXPECT_EQ(run({"run", model(), "hi"}), kExitOk) << err_;
+  const auto form = [&](size_t index) { return request(index).sampling.structured; };
+  EXPECT_EQ(form(0).kind, Kind::kJsonObject);
+  EXPECT_EQ(form(1).kind, Kind::kJsonSchema);
+  EXPECT_EQ(form(1).source, " {\"type\": \"null\"}");
+  EXPECT_EQ(form(2).source, "start: \"x\"");
+  EXPECT_EQ(form(3).kind, Kind::kRegex);
+  EXPECT_EQ(form(3).source, "a+");
+  EXPECT_EQ(form(4).kind, Kind::kChoice);
+  EXPECT_EQ(form(4).choices, (std::vector<std::string>{"[a,b]", "c"}));
+  EXPECT_EQ(form(5).kind, Kind::kLark);
+  EXPECT_EQ(form(6).kind, Kind::kNone);
+  EXPECT_NE(run({"run", model(), "--regex", "a", "--json-object", "hi"}), kExitOk);
+  EXPECT_NE(run({"run", model(), "--grammar", "missing", "hi"}), kExitOk);
+  EXPECT_THAT(err_, HasSubstr("'missing' cannot be read"));
+}
+
 TEST_F(RunTest, SamplingOptionsOverrideTheModelsDefaults) {
   script_->defaults.temperature = 0.6;
   script_->defaults.top_k = 20;

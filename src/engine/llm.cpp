@@ -6,16 +6,20 @@
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
+#include <future>
 #include <mutex>
 #include <optional>
 
 #include "base/checked.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "engine/chat_plan.h"
+#include "engine/chat_stream.h"
 #include "engine/engine.h"
 #include "engine/model_text.h"
 #include "engine/report.h"
 #include "engine/request_stream.h"
+#include "text/grammar.h"
 #include "text/tokenizer.h"
 #include "weights/model_files.h"
 #include "weights/safetensors.h"
@@ -77,27 +81,7 @@ class LlmImpl final : public LLM {
   }
 
   RequestId submit(const Request& request, OutputCallback on_output) override {
-    if (request.sampling.structured.enabled()) {
-      throw_error(ErrorCode::kUnsupported,
-                  "[sampling] structured: not supported by this version of Lanner");
-    }
-    const RequestId id = next_id_++;
-    std::vector<int32_t> prompt = prompt_tokens(request);
-    const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
-    SamplingParams sampling = request.sampling;
-    sampling.validate();
-    if (!sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
-    add_bad_words(sampling);
-    const auto stream = std::make_shared<RequestStream>(id, text_.tokenizer(), sampling,
-                                                        static_cast<int>(prompt.size()), truncated,
-                                                        std::move(on_output));
-    engine_->submit(id,
-                    {.prompt = std::move(prompt),
-                     .sampling = std::move(sampling),
-                     .priority = request.priority,
-                     .cache_salt = request.cache_salt},
-                    [stream](const TokenOutput& news) { return stream->push(news); });
-    return id;
+    return submit(request, {}, std::nullopt, std::move(on_output));
   }
 
   void abort(RequestId id) override { engine_->abort(id); }
@@ -127,19 +111,33 @@ class LlmImpl final : public LLM {
   }
 
   RequestId submit_chat(const ChatRequest& chat, ChatCallback on_output) override {
-    return submit(chat_request(chat),
-                  [on_output = std::move(on_output)](const RequestOutput& step) {
-                    on_output({.step = step, .content = step.text});
-                  });
+    const ChatPlan plan = plan_chat(text_, chat);
+    plan.request.sampling.validate();
+    const auto stream = std::make_shared<ChatStream>(plan, std::move(on_output));
+    return submit(plan.request, plan.shown_tokens, plan.form_after,
+                  [stream](const RequestOutput& step) { stream->push(step); });
   }
 
   std::vector<ChatCompletion> chat(const ChatRequest& chat) override {
-    std::vector<ChatCompletion> answers;
-    for (Completion& completion : generate({chat_request(chat)})) {
-      ChatMessage message{.role = "assistant", .content = completion.text};
-      answers.push_back({std::move(message), std::move(completion)});
-    }
-    return answers;
+    check_argument(!engine_->is_engine_thread(),
+                   "a callback cannot wait for a chat: submit_chat() it");
+    chat.sampling.validate();
+    struct Wait {
+      std::vector<ChatCompletion> answers;
+      std::promise<std::string> error;
+      std::string first_error;
+    };
+    const auto wait = std::make_shared<Wait>();
+    wait->answers.resize(static_cast<size_t>(chat.sampling.n));
+    for (ChatCompletion& answer : wait->answers) answer.message.role = "assistant";
+    submit_chat(chat, [wait](const ChatOutput& output) {
+      append(output, wait->answers[static_cast<size_t>(output.step.index)]);
+      if (wait->first_error.empty()) wait->first_error = output.step.error;
+      if (output.step.is_last) wait->error.set_value(wait->first_error);
+    });
+    const std::string error = wait->error.get_future().get();
+    if (!error.empty()) throw Error(ErrorCode::kInternal, error);
+    return std::move(wait->answers);
   }
 
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
@@ -225,13 +223,49 @@ class LlmImpl final : public LLM {
                          : LoadedText::of_folder(files.folder, files.path);
   }
 
-  Request chat_request(const ChatRequest& chat) const {
-    return {.prompt = render(chat),
-            .sampling = chat.sampling,
-            .prompt_has_special_tokens = true,
-            .truncate_prompt = chat.truncate_prompt,
-            .priority = chat.priority,
-            .cache_salt = chat.cache_salt};
+  // shown_tokens: special tokens that are text in the answer. form_after: the token after which the
+  // form of the answer begins, if not at its start.
+  RequestId submit(const Request& request, const std::vector<int32_t>& shown_tokens,
+                   std::optional<int32_t> form_after, OutputCallback on_output) {
+    const RequestId id = next_id_++;
+    std::vector<int32_t> prompt = prompt_tokens(request);
+    const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
+    SamplingParams sampling = request.sampling;
+    sampling.validate();
+    if (!sampling.stop.empty()) text_.required_tokenizer();  // stop strings need text
+    add_bad_words(sampling);
+    std::unique_ptr<TokenConstraint> constraint;
+    if (sampling.structured.enabled()) {
+      check_argument(!sampling.ignore_eos && sampling.min_tokens == 0,
+                     "[sampling] structured ends an answer where its form is complete; ignore_eos "
+                     "and min_tokens cannot be combined with it");
+      constraint = grammar_compiler().compile(sampling.structured, form_after);
+    }
+    const auto stream = std::make_shared<RequestStream>(id, text_.tokenizer(), sampling,
+                                                        static_cast<int>(prompt.size()), truncated,
+                                                        shown_tokens, std::move(on_output));
+    engine_->submit(id,
+                    {.prompt = std::move(prompt),
+                     .sampling = std::move(sampling),
+                     .priority = request.priority,
+                     .cache_salt = request.cache_salt,
+                     .constraint = std::move(constraint)},
+                    [stream](const TokenOutput& news) { return stream->push(news); });
+    return id;
+  }
+
+  // Made when the first form asks for it: it takes a fraction of a second.
+  const GrammarCompiler& grammar_compiler() {
+    const std::lock_guard lock(grammar_mutex_);
+    if (grammar_compiler_ == nullptr) {
+      const ModelInfo& info = engine_->runner().info();
+      std::vector<int32_t> eos = info.eos_token_ids;
+      eos.insert(eos.end(), files_.generation.eos_token_ids.begin(),
+                 files_.generation.eos_token_ids.end());
+      grammar_compiler_ =
+          std::make_unique<GrammarCompiler>(text_.required_tokenizer(), info.vocab_size, eos);
+    }
+    return *grammar_compiler_;
   }
 
   std::vector<int32_t> prompt_tokens(const Request& request) const {
@@ -275,6 +309,8 @@ class LlmImpl final : public LLM {
   LoadedText text_;
   double load_seconds_ = 0;
   std::atomic<RequestId> next_id_{1};
+  std::mutex grammar_mutex_;
+  std::unique_ptr<GrammarCompiler> grammar_compiler_;
   std::unique_ptr<Engine> engine_;  // last: its thread uses the others
 };
 

@@ -68,11 +68,12 @@ const ChatTemplate& LoadedText::chat_template() const {
 }
 
 std::string LoadedText::render(const ChatRequest& chat) const {
-  if (!chat.tools.empty()) {
-    throw_error(ErrorCode::kUnsupported, "tools are not supported by this version of Lanner");
+  const bool has_tools = !chat.tools.empty() && chat.tool_choice.kind != ToolChoice::Kind::kNone;
+  if (has_tools && chat_template().source(has_tools).find("tools") == std::string::npos) {
+    throw_error(ErrorCode::kUnsupported, "{}: the chat template does not render tools", path_);
   }
   return chat_template().render(messages_json(chat.messages), chat.add_generation_prompt,
-                                tools_json(chat.tools), chat.template_arguments);
+                                has_tools ? tools_json(chat.tools) : "", chat.template_arguments);
 }
 
 std::unique_ptr<ModelText> ModelText::load(const std::string& path) {

@@ -10,7 +10,8 @@ namespace lanner {
 
 RequestStream::RequestStream(RequestId id, const Tokenizer* tokenizer,
                              const SamplingParams& sampling, int prompt_tokens,
-                             int truncated_tokens, OutputCallback on_output)
+                             int truncated_tokens, const std::vector<int32_t>& shown_tokens,
+                             OutputCallback on_output)
     : id_(id),
       tokenizer_(tokenizer),
       n_(sampling.n),
@@ -26,7 +27,9 @@ RequestStream::RequestStream(RequestId id, const Tokenizer* tokenizer,
   for (int i = 0; i < count; ++i) {
     Answer& answer = answers_.emplace_back(Answer{
         .decoder = {}, .stop = StopStringMatcher(sampling.stop), .finished = false, .all = {}});
-    if (tokenizer != nullptr) answer.decoder.emplace(*tokenizer, /*skip_special=*/true);
+    if (tokenizer != nullptr) {
+      answer.decoder.emplace(*tokenizer, /*skip_special=*/true, shown_tokens);
+    }
   }
 }
 

@@ -17,9 +17,11 @@ namespace lanner {
 // holds, so it is used by the engine's thread alone.
 class RequestStream {
  public:
-  // tokenizer: null where the model has none; there is no text then.
+  // tokenizer: null where the model has none; there is no text then. shown_tokens: special tokens
+  // that are text even so.
   RequestStream(RequestId id, const Tokenizer* tokenizer, const SamplingParams& sampling,
-                int prompt_tokens, int truncated_tokens, OutputCallback on_output);
+                int prompt_tokens, int truncated_tokens, const std::vector<int32_t>& shown_tokens,
+                OutputCallback on_output);
 
   // False: a stop string has ended the sequence.
   bool push(const TokenOutput& news);

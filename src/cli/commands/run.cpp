@@ -20,6 +20,7 @@ Request make_request(const RunOptions& options, const LLM& llm, std::string prom
   Request request;
   request.sampling = to_sampling(options.sampling, llm.default_sampling_params());
   add_answers(options.answers, request.sampling);
+  request.sampling.structured = to_structured(options.form);
   request.truncate_prompt = options.truncate;
   if (options.tokens) {
     request.prompt = parse_token_ids(*options.tokens, "--tokens");
@@ -117,6 +118,7 @@ int run_command(const RunOptions& options, Context& context) {
   }
   // Everything that can be refused is refused before the model is loaded.
   if (options.tokens) parse_token_ids(*options.tokens, "--tokens");
+  to_structured(options.form);
   const std::string path = resolve_model(chosen.model, context);
   if (options.logits_out) return write_logits(options, path, context);
   std::string prompt;
