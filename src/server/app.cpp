@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <random>
+#include <utility>
 
 #include <fmt/format.h>
 #include <sys/resource.h>
@@ -375,6 +376,17 @@ std::string App::metrics_text() {
     metrics_.set("lanner_prefill_seconds_total", labels, stats.prefill_seconds);
     metrics_.set("lanner_decode_tokens_total", labels, static_cast<double>(stats.decode_tokens));
     metrics_.set("lanner_decode_seconds_total", labels, stats.decode_seconds);
+    const std::pair<const char*, double> more[] = {
+        {"lanner_kv_blocks_total", static_cast<double>(stats.kv_blocks)},
+        {"lanner_kv_blocks_used", static_cast<double>(stats.used_kv_blocks)},
+        {"lanner_prefix_cache_lookups_total", static_cast<double>(stats.prompt_lookup_tokens)},
+        {"lanner_prefix_cache_hits_total", static_cast<double>(stats.prompt_hit_tokens)},
+        {"lanner_prefix_cache_evictions_total", static_cast<double>(stats.cache_evictions)},
+        {"lanner_draft_tokens_proposed_total", static_cast<double>(stats.draft_tokens)},
+        {"lanner_draft_tokens_accepted_total", static_cast<double>(stats.accepted_tokens)},
+        {"lanner_preemptions_total", static_cast<double>(stats.preemptions)},
+    };
+    for (const auto& [name, value] : more) metrics_.set(name, labels, value);
   }
   metrics_.set("lanner_http_connections", {}, static_cast<double>(http_->connections()));
   metrics_.set("lanner_http_write_buffer_bytes", {},

@@ -137,6 +137,8 @@ class ApiTest(unittest.TestCase):
         text = self.server.get("/metrics").text
         for name in re.findall(r"^# TYPE (\w+)", text, re.M):
             self.assertTrue(name.startswith("lanner_"))
+        for name in ("lanner_kv_blocks_used", "lanner_prefix_cache_hits_total", "lanner_preemptions_total"):
+            self.assertIn(name + '{model="tiny"}', text)
         for line in text.splitlines():
             self.assertRegex(line, r'^(#.*|\w+(\{(\w+="[^"]*",?)*\})? [-+0-9.e]+)$')
 

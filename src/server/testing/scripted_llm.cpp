@@ -91,7 +91,7 @@ class ScriptedLlm final : public LLM {
   }
 
   std::vector<Completion> generate(const std::vector<Request>&) override { return {}; }
-  ChatCompletion chat(const ChatRequest&) override { return {}; }
+  std::vector<ChatCompletion> chat(const ChatRequest&) override { return {}; }
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
     std::vector<int32_t> ids;
     if (with_special) ids.push_back(0);
@@ -119,6 +119,7 @@ class ScriptedLlm final : public LLM {
   }
   bool has_chat_template() const override { return true; }
   void write_logits(const std::vector<int32_t>&, const std::string&) override {}
+  void logits(const std::vector<int32_t>&, const LogitsCallback&) override {}
   SamplingParams default_sampling_params() const override { return {}; }
   int max_context() const override { return model_.max_context; }
   LlmStats stats() const override { return {.weight_bytes = 1000, .kv_cache_bytes = 2000}; }
