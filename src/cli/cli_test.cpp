@@ -303,8 +303,8 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   for (const ExitCode& row : exit_codes()) EXPECT_THAT(out_, HasSubstr(row.meaning));
   EXPECT_THAT(command_names(),
               ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
-                          "bench attention", "bench serve", "eval perplexity", "eval kl", "info",
-                          "tokenize", "render"));
+                          "bench attention", "bench serve", "bench serve-offline", "bench reuse",
+                          "eval perplexity", "eval kl", "info", "tokenize", "render"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);
