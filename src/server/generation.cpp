@@ -9,6 +9,8 @@
 namespace lanner::server {
 namespace {
 
+constexpr const char* kKeepAlive = ": keep-alive\n\n";
+
 double seconds_since(std::chrono::steady_clock::time_point begin) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
@@ -63,8 +65,10 @@ void Generation::granted() {
   // A long prompt: the client hears that it is under way.
   app_.http().after(std::chrono::seconds(app_.config().keep_alive_seconds),
                     [weak = std::weak_ptr(shared_from_this())] {
-                      if (const auto self = weak.lock(); self && !self->answered_)
-                        self->begin_stream();
+                      const auto self = weak.lock();
+                      if (!self || self->answered_) return;
+                      self->begin_stream();
+                      self->call_->exchange->write(kKeepAlive);
                     });
 }
 
@@ -189,7 +193,7 @@ void Generation::begin_stream() {
   call_->exchange->start_stream(
       {.content_type = "text/event-stream; charset=utf-8",
        .headers = {{"Cache-Control", "no-cache"}, {"X-Accel-Buffering", "no"}}},
-      ": keep-alive\n\n");
+      kKeepAlive);
   const std::string bytes = plan_.formatter->begin();
   if (!bytes.empty()) call_->exchange->write(bytes);
 }
