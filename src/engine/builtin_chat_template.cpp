@@ -42,10 +42,11 @@ constexpr const char* kRounds = R"({%- set state = namespace(round=FIRST) -%}
 {%- endfor -%}
 {{- 'END' -}})";
 
-// build_chat_input of ChatGLM3's tokenization_chatglm.py.
+// build_chat_input of ChatGLM3's tokenization_chatglm.py, which encodes a content apart from its
+// line break: it has a prefix blank of its own, unless it is empty.
 constexpr const char* kChatglm3 = R"({{- '[gMASK]sop' -}}
 {%- for message in messages -%}
-{{ '<|' + message['role'] + '|>\n ' + message['content'] }}
+{{ '<|' + message['role'] + '|>\n' + (' ' + message['content'] if message['content'] else '') }}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{ '<|assistant|>' }}{%- endif -%})";
 

@@ -60,6 +60,7 @@ class LoadRun {
     for (size_t i = 0; i < max_tokens.size(); ++i) {
       std::vector<int32_t> prompt(static_cast<size_t>(prompt_tokens));
       for (int32_t& id : prompt) id = token_(generator_);
+      end_prefix(prompt);
       EngineRequest request;
       request.prompt = std::move(prompt);
       request.sampling.max_tokens = max_tokens[i];
@@ -81,6 +82,14 @@ class LoadRun {
   }
 
  private:
+  // A prefix-LM's prompts end with the tokens that say where its answer goes.
+  void end_prefix(std::vector<int32_t>& prompt) const {
+    const std::optional<PrefixTokens>& prefix = engine_.runner().info().prefix;
+    if (!prefix || prefix->masks.empty() || prompt.size() < 2) return;
+    prompt[prompt.size() - 2] = prefix->masks.front();
+    prompt.back() = prefix->start;
+  }
+
   void note(size_t request, const TokenOutput& output) {
     const auto now = Clock::now();
     const std::lock_guard lock(mutex_);

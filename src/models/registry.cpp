@@ -254,8 +254,8 @@ int read_reusable_length(const ConfigReader& config) {
   int length = std::numeric_limits<int>::max();
   for (const BlockConfig& block : read_spec(config, config.required_string("model_type")).blocks) {
     const auto& rope = block.rope();
-    if (rope && (rope->scaling == RopeScaling::kDynamic ||
-                 rope->scaling == RopeScaling::kPromptNtk)) {
+    if (rope &&
+        (rope->scaling == RopeScaling::kDynamic || rope->scaling == RopeScaling::kPromptNtk)) {
       length = std::min(length, rope->max_position);
     }
   }

@@ -32,7 +32,7 @@ struct SequenceParams {
   // position is handed on to the model.
   int prefix_length = 0;
   int prefix_position = 0;
-  int priority = 0;                     // lower goes first (Request::priority)
+  int priority = 0;  // lower goes first (Request::priority)
   Branching branching = Branching::kNone;
   int width = 1;
   std::string cache_salt;      // prefix cache: shares blocks only with sequences of the same salt

@@ -9,6 +9,7 @@
 #include <limits>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <gmock/gmock.h>
@@ -97,10 +98,12 @@ std::vector<uint8_t> read_bytes(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
 }
 
+// GGUF's blocks; int4 and its like are our own.
 std::vector<DType> block_dtypes() {
   std::vector<DType> types;
   for (const DTypeInfo& info : dtypes()) {
-    if (info.block_elements > 2) types.push_back(info.dtype);
+    const bool is_own = std::string_view(info.name).starts_with("int");
+    if (info.block_elements > 2 && !is_own) types.push_back(info.dtype);
   }
   return types;
 }
