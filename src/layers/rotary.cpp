@@ -79,6 +79,8 @@ void apply_llama3(const RopeConfig& config, std::vector<double>& frequencies) {
   }
 }
 
+constexpr DoubleRange kLengths{.min = 1.0, .max = 1 << 24};
+
 double yarn_mscale(double factor, double scale) {
   return factor <= 1.0 ? 1.0 : 0.1 * scale * std::log(factor) + 1.0;
 }
@@ -126,13 +128,13 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, const RopeDefau
 
   // Phi-3 has it beside rope_scaling, the others inside.
   original_max_position =
-      config.optional_double("original_max_position_embeddings", original_max_position);
+      config.optional_double("original_max_position_embeddings", original_max_position, kLengths);
   const auto found = config.optional_object("rope_scaling");
   if (!found) return;
   const ConfigReader& rope = *found;
   scaling = parse_scaling(rope);
   original_max_position =
-      rope.optional_double("original_max_position_embeddings", original_max_position);
+      rope.optional_double("original_max_position_embeddings", original_max_position, kLengths);
   switch (scaling) {
     case RopeScaling::kDefault:
       break;
@@ -204,7 +206,9 @@ int RopeConfig::max_length() const {
   constexpr double kLongest = 1 << 24;
   double length = max_position;
   if (scaling == RopeScaling::kDynamic) length *= std::max(factor * kDynamicReach, 1.0);
-  if (scaling == RopeScaling::kYarn) length = std::max(length, original_max_position * factor);
+  // YaRN holds for twice the length that its factor is named after (arXiv 2309.00071, section 4.2).
+  if (scaling == RopeScaling::kYarn)
+    length = std::max(length, 2.0 * original_max_position * factor);
   return static_cast<int>(std::min(length, kLongest));
 }
 

@@ -26,7 +26,7 @@ DecoderSpec read_cohere(const ConfigReader& c) {
     block.attention.qkv_bias = block.attention.output_bias = bias;
   }
   spec.output.scale = c.optional_float("logit_scale", 0.0625f);
-  c.ignore("model_max_length");  // of the tokenizer
+  c.optional_int("model_max_length");  // of the tokenizer
   return spec;
 }
 
@@ -69,7 +69,7 @@ DecoderSpec cohere2(const ConfigReader& c) {
   c.refuse_unless("use_gated_activation", true);
   c.refuse_unless("use_parallel_block", true);
   c.refuse_unless("use_qk_norm", false);
-  c.ignore("use_parallel_embedding");  // how weights are split over devices
+  c.optional_bool("use_parallel_embedding");  // how weights are split over devices
   return spec;
 }
 

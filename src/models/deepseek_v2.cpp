@@ -58,8 +58,8 @@ DecoderSpec deepseek_v2(const ConfigReader& c) {
   DeepseekRouting routing;
   routing.groups = method == "group_limited_greedy";
   if (!routing.groups) {
-    c.ignore("n_group");
-    c.ignore("topk_group");
+    c.optional_int("n_group");
+    c.optional_int("topk_group");
   }
   // Published models have it false, and the reference does not read it; true would also leave
   // routed_scaling_factor out in the published code.

@@ -2,6 +2,7 @@
 // EXAONE 4 (arXiv 2507.11407; HF transformers/models/exaone4): norms after attention and MLP
 // instead of before, and on the heads of Q and K. The larger size alternates windowed layers with
 // global ones, which do not rotate.
+#include "base/error.h"
 #include "base/json.h"
 #include "models/families.h"
 #include "models/layer_types.h"
@@ -21,7 +22,11 @@ Pattern read_pattern(const ConfigReader& c) {
   const Json& json = c.json();
   const auto found = json.find("sliding_window_pattern");
   if (found != json.end() && found->is_string()) {
-    return {c.required_string("sliding_window_pattern")};
+    const std::string letters = c.required_string("sliding_window_pattern");
+    check_argument(!letters.empty() && letters.find_first_not_of("LG") == std::string::npos,
+                   "{}: is '{}', expected a sequence of L (sliding window) and G (global)",
+                   c.key_path("sliding_window_pattern"), letters);
+    return {letters};
   }
   const int period = c.optional_int("sliding_window_pattern", 4);
   return {std::string(static_cast<size_t>(period) - 1, 'L') + 'G'};

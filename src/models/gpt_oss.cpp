@@ -34,7 +34,7 @@ DecoderSpec gpt_oss(const ConfigReader& c) {
   moe.transposed = true;
   c.refuse_unless("experts_per_token", moe.router.top_k);
   c.refuse_unless("hidden_act", "silu");
-  c.ignore("initial_context_length");  // that of rope_scaling again
+  c.optional_int("initial_context_length");  // that of rope_scaling again
   read_quantization(c);
 
   const bool bias = c.optional_bool("attention_bias", true);

@@ -16,7 +16,7 @@ DecoderSpec qwen3_moe(const ConfigReader& c) {
   // In force in all layers: the reference does not read max_window_layers.
   int window = c.optional_int("sliding_window", 4096, {.min = 0});
   if (!c.optional_bool("use_sliding_window", false)) window = 0;
-  c.ignore("max_window_layers");
+  c.optional_int("max_window_layers", {.min = 0});
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     BlockConfig& block = spec.blocks[i];
     block.attention.qkv_bias = block.attention.output_bias = bias;
