@@ -35,7 +35,10 @@ TEST(RandomWeights, AnyConfigRunsWithoutAFileOfWeights) {
     SCOPED_TRACE(config_path.string());
     ++configs;
     const auto llm = LLM::load(config_path.string(), random_weights());
-    const auto completions = llm->generate({request_of({1, 2, 3}, 4)});
+    // A prompt that the family's reference ran: a prefix-LM refuses one without its marks.
+    const Json golden = read_json_file((entry.path() / "golden.json").string());
+    const auto prompt = golden.at("prompts").at(0).at("ids").get<std::vector<int32_t>>();
+    const auto completions = llm->generate({request_of(prompt, 4)});
     EXPECT_EQ(completions.at(0).token_ids.size(), 4u);
     EXPECT_EQ(parse_json(llm->report(), "report")["model"]["format"], "random");
   }
