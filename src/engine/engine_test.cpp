@@ -81,17 +81,18 @@ TEST_F(EngineTest, AbortEndsARequestInAnyPhaseAndNoOther) {
 
   Outcome survivor;
   auto collect_survivor = survivor.callback();
-  engine_->submit(1, request(prompt, 40), [&](const TokenOutput& output) {
-    if (output.output_tokens == 4) engine_->abort(3);
-    return collect_survivor(output);
-  });
-  Outcome queued;  // aborted before its first step: there is none during a call
+  Outcome queued;   // aborted before its first step
+  Outcome prefill;  // aborted at the survivor's fourth token: 1500 tokens are not through by then
+  // There is no step during a call: all three are there before the first one.
   engine_->call([&](ModelRunner&) {
+    engine_->submit(1, request(prompt, 40), [&](const TokenOutput& output) {
+      if (output.output_tokens == 4) engine_->abort(3);
+      return collect_survivor(output);
+    });
     engine_->submit(2, request(tiny_prompt(300, 2), 1000), queued.callback());
     engine_->abort(2);
+    engine_->submit(3, request(tiny_prompt(1500, 3), 100), prefill.callback());
   });
-  Outcome prefill;  // aborted at the survivor's fourth token: 1500 tokens are not through by then
-  engine_->submit(3, request(tiny_prompt(1500, 3), 100), prefill.callback());
   Outcome decode;  // aborted by itself
   auto collect = decode.callback();
   engine_->submit(4, request(tiny_prompt(5, 4), 1000), [&](const TokenOutput& output) {
