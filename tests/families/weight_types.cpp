@@ -30,7 +30,8 @@ struct Folder {
 Folder open_folder(const std::string& name) {
   const std::string path = std::string(LANNER_GOLDEN_DIR) + "/" + name;
   Folder folder{name, open_model(path), {}};
-  for (const Json& prompt : read_json_file(path + "/golden.json").at("prompts")) {
+  const Json golden = read_json_file(path + "/golden.json");
+  for (const Json& prompt : golden.at("prompts")) {
     folder.prompts.push_back(prompt.at("ids").get<std::vector<int32_t>>());
   }
   return folder;
