@@ -146,9 +146,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void close();
   // The sweep: whoever has passed its deadline is told so.
   void check_deadline(Clock::time_point now);
-  // Nothing under way: end it.
+  // Nothing under way: end it. A new connection may ask once, how the server is, say.
   void close_if_idle() {
-    if (idle_) close();
+    if (idle_ && served_) close();
   }
 
  private:
@@ -185,6 +185,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool timed_out_ = false;
   bool closed_ = false;
   bool idle_ = false;
+  bool served_ = false;  // one request at least
   bool discard_ = false;
   size_t discarded_ = 0;
   Clock::time_point deadline_ = Clock::time_point::max();
@@ -368,6 +369,7 @@ Awaitable<void> Connection::serve() {
     exchange->complete_ = true;
     exchange->gone_callback_ = nullptr;
     shared_.handler.on_done(*exchange, exchange->outcome_);
+    served_ = true;
     if (!complete) co_return;
     if (!parsed.keep_alive || exchange->head_.close || shared_.closing) break;
   }

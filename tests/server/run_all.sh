@@ -33,7 +33,7 @@ run "lifecycle" "$python" tests/server/lifecycle_test.py "$server"
 run "hostile input, ${seconds} s" "$python" tests/server/hostile_test.py "$server" --seconds "$seconds"
 run "chat page" "$python" tests/server/page_test.py "$server"
 run "schemathesis" "$python" tests/server/schema_test.py "$server" --examples 50
-run "official client" "$python" tests/server/openai_test.py "$lanner" "$model"
+run "official client" env LANNER_SCRIPTED_SERVER="$server" "$python" tests/server/openai_test.py "$lanner" "$model"
 run "soak, 200 streams, ${seconds} s" "$python" tests/server/soak_test.py "$server" --seconds "$seconds" --streams 200
 run "packaging" packaging/check.sh
 exit $status

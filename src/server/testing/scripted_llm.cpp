@@ -78,6 +78,9 @@ class ScriptedLlm final : public LLM {
   }
   RequestId submit_chat(const ChatRequest& chat, ChatCallback on_output) override {
     const Request request{.prompt = render(chat), .sampling = chat.sampling};
+    const bool calls = chat.tool_choice.kind == ToolChoice::Kind::kRequired ||
+                       chat.tool_choice.kind == ToolChoice::Kind::kNamed;
+    if (calls) return submit_call(request, chat.tools.at(0).name, std::move(on_output));
     return submit(request, [on_output = std::move(on_output)](const RequestOutput& step) {
       on_output({.step = step, .content = step.text});
     });
@@ -141,6 +144,24 @@ class ScriptedLlm final : public LLM {
     std::chrono::steady_clock::time_point not_before;
     OutputCallback on_output;
   };
+
+  // Answers with a call of the tool, its arguments in two pieces.
+  RequestId submit_call(Request request, const std::string& tool, ChatCallback on_output) {
+    request.sampling.max_tokens = 2;
+    return submit(request, [on_output = std::move(on_output), tool](const RequestOutput& step) {
+      ChatOutput output{.step = step};
+      ToolCallDelta delta{.index = 0, .arguments = R"({"x": )"};
+      if (step.output_tokens == 1) {
+        delta.id = "call_1";
+        delta.name = tool;
+      } else {
+        delta.arguments = "1}";
+        output.step.finish_reason = FinishReason::kToolCalls;
+      }
+      output.tool_calls.push_back(delta);
+      on_output(output);
+    });
+  }
 
   void loop() {
     std::unique_lock lock(mutex_);
