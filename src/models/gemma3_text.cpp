@@ -14,7 +14,9 @@ static RopeConfig read_rope(const ConfigReader& c, int head_dim, const char* lay
   if (!by_type) return RopeConfig(c, head_dim, {.theta = 1e6});
   Json merged = Json::object();
   merged["max_position_embeddings"] = c.required_int("max_position_embeddings");
-  merged["rope_parameters"] = by_type->required_object(layer_type).json();
+  const ConfigReader of_type = by_type->required_object(layer_type);
+  merged["rope_parameters"] = of_type.json();
+  for (const auto& [key, value] : of_type.json().items()) of_type.ignore(key);  // read below
   const ConfigReader reader(std::move(merged), c.key_path("rope_parameters"));
   RopeConfig rope(reader, head_dim, {.theta = 1e6});
   reader.finish();
