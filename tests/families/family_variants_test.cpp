@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The same models in the other forms that they are published in: names with and without a prefix,
-// the keys of transformers 5, keys that say what was the default. The logits are those of the golden
-// folder that each is a form of.
+// the keys of transformers 5, keys that say what was the default. The logits are those of the
+// golden folder that each is a form of.
 #include <algorithm>
 #include <cmath>
 #include <functional>
