@@ -21,6 +21,7 @@ benchmarks=ON
 cd "$root"
 stage "dependencies" scripts/install_dependencies.sh --test
 use_rust
+scripts/install_oneccl.sh || say "without oneCCL: its tests will be skipped"
 stage "configuring build/$preset" cmake --preset "$preset" -DLANNER_BUILD_TESTS=ON \
   -DLANNER_BUILD_BENCHMARKS="$benchmarks" -DLANNER_WARNINGS_AS_ERRORS=ON
 stage "building build/$preset" ninja -C "build/$preset"

@@ -27,15 +27,28 @@ std::string cache_dir() {
   return "/var/tmp/lanner-cache";
 }
 
-std::optional<int> positive_int(const char* name) {
+std::optional<int> whole_number(const char* name, int least) {
   const auto text = get(name);
   if (!text) return std::nullopt;
   int value = 0;
   const auto [end, failure] = std::from_chars(text->data(), text->data() + text->size(), value);
-  check_argument(failure == std::errc() && end == text->data() + text->size() && value >= 1,
-                 "{}={}: expected a whole number of at least 1", name, *text);
+  check_argument(failure == std::errc() && end == text->data() + text->size() && value >= least,
+                 "{}={}: expected a whole number of at least {}", name, *text, least);
   return value;
 }
+
+struct LauncherVariables {
+  const char* launcher;
+  const char* rank;
+  const char* size;
+};
+
+// SLURM last: mpirun inside a SLURM job starts processes that have its variables too.
+constexpr LauncherVariables kLaunchers[] = {
+    {"Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"},
+    {"PMI", "PMI_RANK", "PMI_SIZE"},
+    {"SLURM", "SLURM_PROCID", "SLURM_NTASKS"},
+};
 
 }  // namespace
 
@@ -44,12 +57,28 @@ Environment read_environment() {
   environment.log_level = get("LANNER_LOG_LEVEL");
   if (environment.log_level) parse_log_level(*environment.log_level);
   environment.max_isa = get("LANNER_MAX_ISA");
-  environment.threads = positive_int("LANNER_THREADS");
+  environment.threads = whole_number("LANNER_THREADS", 1);
   environment.no_color = get("NO_COLOR").has_value();
   environment.api_keys = get("LANNER_API_KEYS").value_or("");
   environment.notify_socket = get("NOTIFY_SOCKET").value_or("");
+  environment.job_secret = get("LANNER_SECRET").value_or("");
   environment.cache_dir = cache_dir();
   return environment;
+}
+
+std::optional<LauncherRank> read_launcher_rank() {
+  for (const LauncherVariables& variables : kLaunchers) {
+    const auto rank = whole_number(variables.rank, 0);
+    const auto size = whole_number(variables.size, 1);
+    if (!rank || !size) continue;
+    check_argument(*rank < *size, "{}={}, but {}={}", variables.rank, *rank, variables.size, *size);
+    return LauncherRank{.launcher = variables.launcher, .rank = *rank, .size = *size};
+  }
+  return std::nullopt;
+}
+
+void set_default_environment(const char* name, const std::string& value) {
+  setenv(name, value.c_str(), /*overwrite=*/0);
 }
 
 char** environment_for_programs() { return environ; }

@@ -14,11 +14,27 @@ struct Environment {
   bool no_color = false;                 // NO_COLOR set to anything: https://no-color.org
   std::string api_keys;                  // LANNER_API_KEYS: keys of the server, with commas
   std::string notify_socket;             // NOTIFY_SOCKET: where a service manager listens
+  std::string job_secret;                // LANNER_SECRET: what the ranks of a job share
   std::string cache_dir;  // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
 };
 
 // Throws Error(kInvalidArgument) naming a variable whose value makes no sense.
 Environment read_environment();
+
+// The place of this process among those that a launcher started together.
+struct LauncherRank {
+  std::string launcher;  // "Open MPI", "PMI", "SLURM"
+  int rank = 0;
+  int size = 1;
+};
+
+// What mpirun (Open MPI; MPICH, Intel MPI and others by PMI) or SLURM's srun have set; empty where
+// none has. Throws Error(kInvalidArgument) naming a variable whose value makes no sense.
+std::optional<LauncherRank> read_launcher_rank();
+
+// Sets a variable for a library that reads its own settings so, unless the user has set it. Not
+// while other threads may read the environment.
+void set_default_environment(const char* name, const std::string& value);
 
 // The environment as execve takes it: what programs that this one starts inherit.
 char** environment_for_programs();

@@ -32,8 +32,11 @@ class Variables {
   Variables& operator=(const Variables&) = delete;
 
  private:
-  static constexpr const char* kNames[] = {"LANNER_LOG_LEVEL", "LANNER_MAX_ISA", "LANNER_THREADS",
-                                           "LANNER_CACHE",     "XDG_CACHE_HOME", "HOME"};
+  static constexpr const char* kNames[] = {
+      "LANNER_LOG_LEVEL", "LANNER_MAX_ISA", "LANNER_THREADS",       "LANNER_CACHE",
+      "XDG_CACHE_HOME",   "HOME",           "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
+      "PMI_RANK",         "PMI_SIZE",       "SLURM_PROCID",         "SLURM_NTASKS",
+      "LANNER_SECRET"};
   static void set(const char* name, const std::optional<std::string>& value) {
     if (value) {
       setenv(name, value->c_str(), 1);
@@ -68,11 +71,13 @@ TEST(Environment, ReadsEveryVariable) {
   const Variables variables({{"LANNER_LOG_LEVEL", "debug"},
                              {"LANNER_MAX_ISA", "avx2"},
                              {"LANNER_THREADS", "3"},
+                             {"LANNER_SECRET", "of the job"},
                              {"LANNER_CACHE", "/a"}});
   const Environment environment = read_environment();
   EXPECT_EQ(environment.log_level, "debug");
   EXPECT_EQ(environment.max_isa, "avx2");
   EXPECT_EQ(environment.threads, 3);
+  EXPECT_EQ(environment.job_secret, "of the job");
   EXPECT_EQ(environment.cache_dir, "/a");
 }
 
@@ -98,6 +103,39 @@ TEST(Environment, FindsTheCacheFolder) {
   EXPECT_EQ(cache({{"HOME", "/h"}, {"XDG_CACHE_HOME", "/x"}}), "/x/lanner");
   EXPECT_EQ(cache({{"HOME", "/h"}, {"XDG_CACHE_HOME", "x"}}), "/h/.cache/lanner");
   EXPECT_EQ(cache({{"LANNER_CACHE", "/c"}, {"XDG_CACHE_HOME", "/x"}}), "/c");
+}
+
+TEST(Environment, KnowsThePlaceALauncherGave) {
+  const auto place = [](const std::map<std::string, std::string>& values) -> std::string {
+    const Variables variables(values);
+    try {
+      const auto found = read_launcher_rank();
+      if (!found) return "none";
+      return found->launcher + " " + std::to_string(found->rank) + "/" +
+             std::to_string(found->size);
+    } catch (const Error& e) {
+      return e.what();
+    }
+  };
+  EXPECT_EQ(place({}), "none");
+  EXPECT_EQ(place({{"OMPI_COMM_WORLD_RANK", "1"}, {"OMPI_COMM_WORLD_SIZE", "2"}}), "Open MPI 1/2");
+  EXPECT_EQ(place({{"PMI_RANK", "0"}, {"PMI_SIZE", "4"}}), "PMI 0/4");
+  EXPECT_EQ(place({{"SLURM_PROCID", "3"}, {"SLURM_NTASKS", "4"}}), "SLURM 3/4");
+  // mpirun inside of a SLURM job.
+  EXPECT_EQ(
+      place({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"PMI_RANK", "2"}, {"PMI_SIZE", "4"}}),
+      "PMI 2/4");
+  EXPECT_EQ(place({{"PMI_RANK", "2"}}), "none");
+  EXPECT_EQ(place({{"PMI_RANK", "4"}, {"PMI_SIZE", "4"}}), "PMI_RANK=4, but PMI_SIZE=4");
+  EXPECT_THAT(place({{"PMI_RANK", "x"}, {"PMI_SIZE", "4"}}), HasSubstr("PMI_RANK=x: expected"));
+}
+
+TEST(Environment, KeepsWhatTheUserHasSet) {
+  const Variables variables(std::map<std::string, std::string>{{"PMI_RANK", "user"}});
+  set_default_environment("PMI_RANK", "library");
+  set_default_environment("PMI_SIZE", "library");
+  EXPECT_STREQ(std::getenv("PMI_RANK"), "user");
+  EXPECT_STREQ(std::getenv("PMI_SIZE"), "library");
 }
 
 TEST(Log, DoesNotThrowUnderABadEnvironment) {

@@ -302,6 +302,7 @@ class ShmCommunicator final : public Communicator {
       if (has_reached(peer, epoch)) break;
       try {
         expect_alive(peer, other, epoch);
+        if (options_.on_sleep) options_.on_sleep();
         if (has_limit && Clock::now() - begin > options_.stall_time) {
           throw_error(
               ErrorCode::kIo,

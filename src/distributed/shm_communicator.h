@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 
 #include "distributed/communicator.h"
@@ -16,6 +17,9 @@ struct ShmOptions {
   // Every thread of every rank has a CPU of its own: waiting ranks spin for a while before they
   // sleep. Otherwise a spinner only keeps the awaited one from running.
   bool has_cpu_for_each = true;
+  // Called now and then while this rank sleeps for another; what it throws ends the waiting. A
+  // watch over the ranks by other means, which sees that one stands still.
+  std::function<void()> on_sleep = {};
 };
 
 // Ranks on one machine (processes, or threads of one) through memory they share. A sum is read by
