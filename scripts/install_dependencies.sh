@@ -13,7 +13,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
-  binutils clang-format-19 qemu-user shellcheck
+  binutils clang-format-19 qemu-user shellcheck doxygen openssl
 )
 
 # Boost 1.81 or newer: Debian 12 has it beside its default 1.74.
