@@ -117,7 +117,10 @@ void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
 void EngineLoop::run() {
   while (true) {
     if (!run_commands()) break;
-    if (!scheduler_->has_work()) continue;
+    if (!scheduler_->has_work()) {
+      count_sequences();  // an abort may have ended the last one
+      continue;
+    }
     const auto start = Clock::now();
     step();
     count_turn(seconds_since(start));
@@ -399,6 +402,7 @@ void EngineLoop::count(const SchedulerOutput& output, const StepResult& result, 
 }
 
 void EngineLoop::count_turn(double seconds) {
+  count_sequences();
   const std::lock_guard lock(mutex_);
   ++stats_.steps;
   stats_.step_seconds += seconds;
@@ -406,8 +410,13 @@ void EngineLoop::count_turn(double seconds) {
   stats_.preemptions = static_cast<int64_t>(scheduler_->num_preemptions());
   stats_.prompt_lookup_tokens = static_cast<int64_t>(scheduler_->num_lookup_tokens());
   stats_.prompt_hit_tokens = static_cast<int64_t>(scheduler_->num_hit_tokens());
+  stats_.cache_evictions =
+      static_cast<int64_t>(scheduler_->blocks().prefix_cache().num_evictions());
+}
+
+void EngineLoop::count_sequences() {
+  const std::lock_guard lock(mutex_);
   const BlockManager& blocks = scheduler_->blocks();
-  stats_.cache_evictions = static_cast<int64_t>(blocks.prefix_cache().num_evictions());
   stats_.used_blocks = blocks.num_blocks() - blocks.num_free();
   stats_.running_sequences = static_cast<int>(scheduler_->num_running());
   stats_.waiting_sequences = static_cast<int>(scheduler_->num_waiting());

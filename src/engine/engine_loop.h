@@ -69,6 +69,7 @@ class EngineLoop {
   void fail_step(const SchedulerOutput& output, const std::string& error);
   void count(const SchedulerOutput& output, const StepResult& result, double seconds);
   void count_turn(double seconds);
+  void count_sequences();
 
   RunningSequence* find(SequenceId id);
 

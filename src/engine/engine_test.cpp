@@ -115,6 +115,23 @@ TEST_F(EngineTest, AbortEndsARequestInAnyPhaseAndNoOther) {
   EXPECT_EQ(run(prompt, 40), expected);
 }
 
+TEST_F(EngineTest, AnAbortedRequestIsNotCountedAsRunning) {
+  Outcome outcome;
+  std::promise<void> started;
+  engine_->submit(1, request(tiny_prompt(5), 1000),
+                  [&, collect = outcome.callback()](const TokenOutput& output) {
+                    if (output.output_tokens == 4) started.set_value();
+                    return collect(output);
+                  });
+  started.get_future().get();
+  EXPECT_EQ(engine_->stats().running_sequences, 1);
+  engine_->abort(1);
+  outcome.wait();
+  engine_->call([](ModelRunner&) {});  // after the turn of the loop that aborted it
+  EXPECT_EQ(engine_->stats().running_sequences, 0);
+  EXPECT_EQ(engine_->stats().waiting_sequences, 0);
+}
+
 TEST_F(EngineTest, SeveralThreadsSubmitAtOnce) {
   constexpr int kThreads = 4;
   constexpr int kPerThread = 5;
