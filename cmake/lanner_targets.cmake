@@ -51,3 +51,12 @@ function(lanner_benchmark name)
   # Where `lanner bench op` looks for it: beside the program, not in it.
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin/benchmarks)
 endfunction()
+
+# lanner_public_sources(<target> <file>...): files that define functions of include/lanner. The shared library exports those
+# that packaging/library/lanner.map names; everything else stays hidden in it.
+function(lanner_public_sources target)
+  foreach(file IN LISTS ARGN)
+    set_property(SOURCE ${file} TARGET_DIRECTORY ${target} APPEND PROPERTY COMPILE_OPTIONS
+                                                           -fvisibility=default)
+  endforeach()
+endfunction()
