@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program `lanner` that comes with the package."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .errors import NotFoundError
+
+
+def program() -> str:
+    """Its path."""
+    path = Path(__file__).parent / "bin" / "lanner"
+    if not os.access(path, os.X_OK):
+        raise NotFoundError(f"the program is not there: {path}")
+    return str(path)

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "requests.h"
+
+namespace lanner::python {
+namespace {
+
+// Takes the progress of loading from the engine's thread to Python's.
+class ProgressRelay {
+ public:
+  void update(const char* stage, int64_t done, int64_t total) {
+    const std::lock_guard lock(mutex_);
+    stage_ = stage;
+    done_ = done;
+    total_ = total;
+    is_new_ = true;
+  }
+  void call(const nb::object& progress) {
+    std::string stage;
+    int64_t done = 0;
+    int64_t total = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!is_new_) return;
+      is_new_ = false;
+      stage = stage_;
+      done = done_;
+      total = total_;
+    }
+    progress(stage, done, total);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::string stage_;
+  int64_t done_ = 0;
+  int64_t total_ = 0;
+  bool is_new_ = false;
+};
+
+[[noreturn]] void throw_interrupted() { throw Error(ErrorCode::kCancelled, "interrupted"); }
+
+template <typename Output>
+nb::list to_list(std::vector<typename Inbox<Output>::News> news) {
+  nb::list list;
+  for (auto& item : news) list.append(nb::make_tuple(item.request, std::move(item.output)));
+  return list;
+}
+
+template <typename Output>
+void bind_requests(nb::module_& module, const char* name) {
+  using Self = Requests<Output>;
+  nb::class_<Self>(module, name, "Requests under way; dropping it aborts them.")
+      .def(
+          "wait", [](Self& self, bool whole) { return to_list<Output>(self.wait(whole)); },
+          nb::arg("whole"),
+          "Waits for news, or with `whole` until all have ended: [(request, output), ...].")
+      .def(
+          "poll", [](Self& self) { return to_list<Output>(self.poll()); },
+          "The news that there are, without waiting.")
+      .def_prop_ro("ended", &Self::ended, "No more news will come than poll() has now.")
+      .def("fileno", &Self::descriptor, nb::arg("whole"),
+           "A descriptor that is readable when wait(whole) would return.")
+      .def("abort", &Self::abort, "Ends them within one step.");
+}
+
+}  // namespace
+
+Model::Model(const std::string& path, const nb::dict& config, const nb::object& progress) {
+  const LlmConfig llm_config = to_config(config);
+  ProgressRelay relay;
+  llm_ = run_interruptibly(
+      [&](const std::atomic<bool>& cancelled) -> std::shared_ptr<LLM> {
+        return LLM::load(path, llm_config, [&](const char* stage, int64_t done, int64_t total) {
+          if (cancelled) throw_interrupted();
+          relay.update(stage, done, total);
+        });
+      },
+      [&] {
+        if (!progress.is_none()) relay.call(progress);
+      });
+}
+
+void Model::close() {
+  const nb::gil_scoped_release release;  // it waits for the engine's step
+  llm_.reset();
+}
+
+std::shared_ptr<LLM> Model::llm() const {
+  if (llm_ == nullptr) throw Error(ErrorCode::kInvalidArgument, "the model has been closed");
+  return llm_;
+}
+
+GenerateRequests Model::submit(const nb::list& requests) {
+  std::vector<Request> converted;
+  std::vector<int> answers;
+  for (nb::handle item : requests) {
+    converted.push_back(to_request(nb::cast<nb::dict>(item)));
+    converted.back().sampling.validate();
+    answers.push_back(converted.back().sampling.n);
+  }
+  GenerateRequests result(llm(), answers);
+  const nb::gil_scoped_release release;  // tokenising and compiling a form take their time
+  for (const Request& request : converted) {
+    result.add(result.llm().submit(request, result.receiver()));
+  }
+  return result;
+}
+
+ChatRequests Model::submit_chats(const nb::list& chats) {
+  std::vector<ChatRequest> converted;
+  std::vector<int> answers;
+  for (nb::handle item : chats) {
+    converted.push_back(to_chat_request(nb::cast<nb::dict>(item)));
+    converted.back().sampling.validate();
+    answers.push_back(converted.back().sampling.n);
+  }
+  ChatRequests result(llm(), answers);
+  const nb::gil_scoped_release release;
+  for (const ChatRequest& chat : converted) {
+    result.add(result.llm().submit_chat(chat, result.receiver()));
+  }
+  return result;
+}
+
+void Model::forward(const std::vector<int32_t>& tokens,
+                    nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits) {
+  const auto vocab_size = static_cast<int64_t>(logits.shape(1));
+  if (logits.shape(0) != tokens.size()) throw nb::value_error("logits: one row per token");
+  const std::shared_ptr<LLM> llm = this->llm();
+  float* const values = logits.data();
+  run_interruptibly([&](const std::atomic<bool>& cancelled) {
+    llm->logits(tokens, [&](int64_t first, std::span<const float> rows) {
+      if (cancelled) throw_interrupted();
+      const auto room = (static_cast<int64_t>(tokens.size()) - first) * vocab_size;
+      if (static_cast<int64_t>(rows.size()) > room) {
+        throw Error(ErrorCode::kInternal, "more logits than tokens * vocab_size");
+      }
+      std::ranges::copy(rows, values + first * vocab_size);
+    });
+  });
+}
+
+void bind_model(nb::module_& module) {
+  bind_requests<RequestOutput>(module, "GenerateRequests");
+  bind_requests<ChatOutput>(module, "ChatRequests");
+  const auto without_gil = nb::call_guard<nb::gil_scoped_release>();
+  nb::class_<Model>(module, "Model", "A loaded model; the class LLM is made of it.")
+      .def(nb::init<const std::string&, const nb::dict&, const nb::object&>(), nb::arg("path"),
+           nb::arg("config"), nb::arg("progress").none())
+      .def("close", &Model::close)
+      .def("submit", &Model::submit, nb::arg("requests"))
+      .def("submit_chats", &Model::submit_chats, nb::arg("chats"))
+      .def("forward", &Model::forward, nb::arg("tokens"), nb::arg("logits").noconvert())
+      .def(
+          "tokenize",
+          [](const Model& self, const std::string& text, bool with_special) {
+            return self.llm()->tokenize(text, with_special);
+          },
+          nb::arg("text"), nb::arg("with_special"), without_gil)
+      .def(
+          "detokenize",
+          [](const Model& self, const std::vector<int32_t>& ids, bool skip_special) {
+            return self.llm()->detokenize(ids, skip_special);
+          },
+          nb::arg("ids"), nb::arg("skip_special"), without_gil)
+      .def(
+          "render",
+          [](const Model& self, const nb::dict& chat) {
+            const ChatRequest request = to_chat_request(chat);
+            const nb::gil_scoped_release release;
+            return self.llm()->render(request);
+          },
+          nb::arg("chat"))
+      .def_prop_ro("has_chat_template",
+                   [](const Model& self) { return self.llm()->has_chat_template(); })
+      .def_prop_ro("max_context", [](const Model& self) { return self.llm()->max_context(); })
+      .def(
+          "report", [](const Model& self) { return self.llm()->report(); }, without_gil)
+      .def("default_sampling_params",
+           [](const Model& self) {
+             return from_sampling_params(self.llm()->default_sampling_params());
+           })
+      .def("stats", [](const Model& self) {
+        const LlmStats stats = self.llm()->stats();
+        nb::dict values;
+        values["load_seconds"] = stats.load_seconds;
+        values["peak_memory_bytes"] = stats.peak_memory_bytes;
+        values["weight_bytes"] = stats.weight_bytes;
+        values["kv_cache_bytes"] = stats.kv_cache_bytes;
+        values["prefill_tokens"] = stats.prefill_tokens;
+        values["prefill_seconds"] = stats.prefill_seconds;
+        values["decode_tokens"] = stats.decode_tokens;
+        values["decode_seconds"] = stats.decode_seconds;
+        values["steps"] = stats.steps;
+        values["step_seconds"] = stats.step_seconds;
+        values["forward_seconds"] = stats.forward_seconds;
+        values["draft_tokens"] = stats.draft_tokens;
+        values["accepted_tokens"] = stats.accepted_tokens;
+        values["preemptions"] = stats.preemptions;
+        values["prompt_lookup_tokens"] = stats.prompt_lookup_tokens;
+        values["prompt_hit_tokens"] = stats.prompt_hit_tokens;
+        values["cache_evictions"] = stats.cache_evictions;
+        values["running_sequences"] = stats.running_sequences;
+        values["waiting_sequences"] = stats.waiting_sequences;
+        values["used_kv_blocks"] = stats.used_kv_blocks;
+        values["kv_blocks"] = stats.kv_blocks;
+        return values;
+      });
+}
+
+}  // namespace lanner::python

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "requests.h"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+#include <string_view>
+#include <utility>
+
+#include "fields.h"
+
+namespace lanner::python {
+namespace {
+
+// A word of a fixed list as the enumerator beside it. Throws ValueError with the list.
+template <typename T, size_t N>
+T word_as(nb::handle value, const char* name,
+          const std::array<std::pair<std::string_view, T>, N>& words) {
+  const auto word = cast_field<std::string>(value, name, "a str");
+  std::string known;
+  for (const auto& [text, result] : words) {
+    if (word == text) return result;
+    known += (known.empty() ? "" : ", ") + std::string(text);
+  }
+  throw nb::value_error((std::string(name) + ": '" + word + "' is none of " + known).c_str());
+}
+
+constexpr std::array kEarlyStopping = {
+    std::pair{std::string_view("heuristic"), EarlyStopping::kHeuristic},
+    std::pair{std::string_view("always"), EarlyStopping::kAlways},
+    std::pair{std::string_view("never"), EarlyStopping::kNever}};
+constexpr std::array kFormKinds = {
+    std::pair{std::string_view("json_object"), StructuredOutput::Kind::kJsonObject},
+    std::pair{std::string_view("json_schema"), StructuredOutput::Kind::kJsonSchema},
+    std::pair{std::string_view("regex"), StructuredOutput::Kind::kRegex},
+    std::pair{std::string_view("choice"), StructuredOutput::Kind::kChoice},
+    std::pair{std::string_view("lark"), StructuredOutput::Kind::kLark}};
+constexpr std::array kToolChoices = {
+    std::pair{std::string_view("auto"), ToolChoice::Kind::kAuto},
+    std::pair{std::string_view("none"), ToolChoice::Kind::kNone},
+    std::pair{std::string_view("required"), ToolChoice::Kind::kRequired},
+    std::pair{std::string_view("named"), ToolChoice::Kind::kNamed}};
+
+constexpr Field<LlmConfig> kConfigFields[] = {
+    member<&LlmConfig::dtype>("dtype"),
+    member<&LlmConfig::random_weights>("random_weights"),
+    member<&LlmConfig::kv_dtype>("kv_dtype"),
+    member<&LlmConfig::attention>("attention"),
+    member<&LlmConfig::threads>("threads"),
+    member<&LlmConfig::max_context>("max_context"),
+    member<&LlmConfig::kv_cache_bytes>("kv_cache_bytes"),
+    member<&LlmConfig::max_tokens_per_step>("max_tokens_per_step"),
+    member<&LlmConfig::max_sequences>("max_sequences"),
+    member<&LlmConfig::prefix_cache>("prefix_cache"),
+    member<&LlmConfig::ngram_speculation>("ngram_speculation"),
+};
+
+void set_logit_bias(SamplingParams& sampling, nb::handle value, const char* name) {
+  for (const auto& [token, bias] : cast_field<nb::dict>(value, name, "a dict of token ids")) {
+    sampling.logit_bias.push_back({cast_field<int32_t>(token, name, "token ids as keys"),
+                                   cast_field<double>(bias, name, "floats as values")});
+  }
+}
+
+void set_early_stopping(SamplingParams& sampling, nb::handle value, const char* name) {
+  sampling.early_stopping = word_as(value, name, kEarlyStopping);
+}
+
+constexpr Field<StructuredOutput> kFormFields[] = {
+    {"kind", [](StructuredOutput& form, nb::handle value,
+                const char* name) { form.kind = word_as(value, name, kFormKinds); }},
+    member<&StructuredOutput::source>("source"),
+    member<&StructuredOutput::choices>("choices"),
+};
+
+template <typename Struct, const auto& Fields>
+Struct from_dict(nb::handle value, const char* name) {
+  Struct result;
+  set_fields(result, cast_field<nb::dict>(value, name, "a dict"),
+             std::span<const Field<Struct>>(Fields));
+  return result;
+}
+
+template <typename Struct, const auto& Fields>
+std::vector<Struct> from_dicts(nb::handle value, const char* name) {
+  std::vector<Struct> results;
+  for (nb::handle item : cast_field<nb::list>(value, name, "a list")) {
+    results.push_back(from_dict<Struct, Fields>(item, name));
+  }
+  return results;
+}
+
+constexpr Field<SamplingParams> kSamplingFields[] = {
+    member<&SamplingParams::temperature>("temperature"),
+    member<&SamplingParams::top_k>("top_k"),
+    member<&SamplingParams::top_p>("top_p"),
+    member<&SamplingParams::min_p>("min_p"),
+    member<&SamplingParams::typical_p>("typical_p"),
+    member<&SamplingParams::repetition_penalty>("repetition_penalty"),
+    member<&SamplingParams::frequency_penalty>("frequency_penalty"),
+    member<&SamplingParams::presence_penalty>("presence_penalty"),
+    {"logit_bias", set_logit_bias},
+    member<&SamplingParams::bad_words>("bad_words"),
+    member<&SamplingParams::bad_word_ids>("bad_word_ids"),
+    member<&SamplingParams::seed>("seed"),
+    member<&SamplingParams::n>("n"),
+    member<&SamplingParams::best_of>("best_of"),
+    member<&SamplingParams::beam_width>("beam_width"),
+    member<&SamplingParams::length_penalty>("length_penalty"),
+    {"early_stopping", set_early_stopping},
+    member<&SamplingParams::logprobs>("logprobs"),
+    member<&SamplingParams::prompt_logprobs>("prompt_logprobs"),
+    member<&SamplingParams::max_tokens>("max_tokens"),
+    member<&SamplingParams::min_tokens>("min_tokens"),
+    member<&SamplingParams::stop>("stop"),
+    member<&SamplingParams::include_stop>("include_stop"),
+    member<&SamplingParams::stop_token_ids>("stop_token_ids"),
+    member<&SamplingParams::ignore_eos>("ignore_eos"),
+    {"structured",
+     [](SamplingParams& sampling, nb::handle value, const char* name) {
+       sampling.structured = from_dict<StructuredOutput, kFormFields>(value, name);
+     }},
+};
+
+void set_prompt(Request& request, nb::handle value, const char* name) {
+  if (nb::isinstance<nb::str>(value)) {
+    request.prompt = nb::cast<std::string>(value);
+    return;
+  }
+  request.prompt = cast_field<std::vector<int32_t>>(value, name, "a str or a list of token ids");
+}
+
+template <typename Struct>
+void set_sampling(Struct& request, nb::handle value, const char* name) {
+  request.sampling = from_dict<SamplingParams, kSamplingFields>(value, name);
+}
+
+constexpr Field<Request> kRequestFields[] = {
+    {"prompt", set_prompt},
+    {"sampling", set_sampling<Request>},
+    member<&Request::prompt_has_special_tokens>("prompt_has_special_tokens"),
+    member<&Request::truncate_prompt>("truncate_prompt"),
+    member<&Request::priority>("priority"),
+    member<&Request::cache_salt>("cache_salt"),
+};
+
+constexpr Field<ToolCall> kToolCallFields[] = {
+    member<&ToolCall::id>("id"),
+    member<&ToolCall::name>("name"),
+    member<&ToolCall::arguments>("arguments"),
+};
+
+constexpr Field<ChatMessage> kMessageFields[] = {
+    member<&ChatMessage::role>("role"),
+    member<&ChatMessage::content>("content"),
+    member<&ChatMessage::content_parts>("content_parts"),
+    member<&ChatMessage::reasoning_content>("reasoning_content"),
+    {"tool_calls",
+     [](ChatMessage& message, nb::handle value, const char* name) {
+       message.tool_calls = from_dicts<ToolCall, kToolCallFields>(value, name);
+     }},
+    member<&ChatMessage::tool_call_id>("tool_call_id"),
+    member<&ChatMessage::name>("name"),
+};
+
+constexpr Field<Tool> kToolFields[] = {
+    member<&Tool::name>("name"),
+    member<&Tool::description>("description"),
+    member<&Tool::parameters>("parameters"),
+};
+
+constexpr Field<ToolChoice> kToolChoiceFields[] = {
+    {"kind", [](ToolChoice& choice, nb::handle value,
+                const char* name) { choice.kind = word_as(value, name, kToolChoices); }},
+    member<&ToolChoice::name>("name"),
+};
+
+constexpr Field<ChatRequest> kChatFields[] = {
+    {"messages",
+     [](ChatRequest& chat, nb::handle value, const char* name) {
+       chat.messages = from_dicts<ChatMessage, kMessageFields>(value, name);
+     }},
+    {"tools", [](ChatRequest& chat, nb::handle value,
+                 const char* name) { chat.tools = from_dicts<Tool, kToolFields>(value, name); }},
+    {"tool_choice",
+     [](ChatRequest& chat, nb::handle value, const char* name) {
+       chat.tool_choice = from_dict<ToolChoice, kToolChoiceFields>(value, name);
+     }},
+    member<&ChatRequest::parallel_tool_calls>("parallel_tool_calls"),
+    member<&ChatRequest::template_arguments>("template_arguments"),
+    member<&ChatRequest::add_generation_prompt>("add_generation_prompt"),
+    member<&ChatRequest::split_reasoning>("split_reasoning"),
+    {"sampling", set_sampling<ChatRequest>},
+    member<&ChatRequest::truncate_prompt>("truncate_prompt"),
+    member<&ChatRequest::priority>("priority"),
+    member<&ChatRequest::cache_salt>("cache_salt"),
+};
+
+template <typename Struct>
+nb::list names_of(std::span<const Field<Struct>> fields) {
+  nb::list names;
+  for (const Field<Struct>& field : fields) names.append(field.name);
+  return names;
+}
+
+}  // namespace
+
+LlmConfig to_config(const nb::dict& fields) {
+  return from_dict<LlmConfig, kConfigFields>(fields, "config");
+}
+
+SamplingParams to_sampling_params(const nb::dict& fields) {
+  return from_dict<SamplingParams, kSamplingFields>(fields, "sampling_params");
+}
+
+Request to_request(const nb::dict& fields) {
+  return from_dict<Request, kRequestFields>(fields, "request");
+}
+
+ChatRequest to_chat_request(const nb::dict& fields) {
+  return from_dict<ChatRequest, kChatFields>(fields, "chat");
+}
+
+nb::dict from_sampling_params(const SamplingParams& sampling) {
+  nb::dict fields;
+  for (const Field<SamplingParams>& field : kSamplingFields) {
+    if (field.get != nullptr) fields[field.name] = field.get(sampling);
+  }
+  return fields;
+}
+
+nb::dict field_names() {
+  nb::dict names;
+  names["LlmConfig"] = names_of<LlmConfig>(kConfigFields);
+  names["SamplingParams"] = names_of<SamplingParams>(kSamplingFields);
+  names["StructuredOutput"] = names_of<StructuredOutput>(kFormFields);
+  names["Request"] = names_of<Request>(kRequestFields);
+  names["ChatRequest"] = names_of<ChatRequest>(kChatFields);
+  names["ChatMessage"] = names_of<ChatMessage>(kMessageFields);
+  names["Tool"] = names_of<Tool>(kToolFields);
+  names["ToolChoice"] = names_of<ToolChoice>(kToolChoiceFields);
+  return names;
+}
+
+}  // namespace lanner::python
