@@ -287,11 +287,11 @@ class InterruptTest(unittest.TestCase):
         except KeyboardInterrupt:
             return True
         finally:
-            timer.join()
             try:
-                time.sleep(0.2)  # an interrupt that came too late
+                timer.join()
+                time.sleep(0.2)  # for an interrupt that comes too late
             except KeyboardInterrupt:
-                pass
+                timer.join()
         return False
 
     def test_ctrl_c(self):
