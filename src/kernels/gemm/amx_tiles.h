@@ -240,7 +240,8 @@ constexpr GemmKernel kAmxKernels[] = {
     amx_group_kernel<GemmGroup::kI4G32>("amx.int4g32"),
     amx_group_kernel<GemmGroup::kI4G128>("amx.int4g128"),
     amx_group_kernel<GemmGroup::kI4G32MK>("amx.int4g32mk"),
-    // A batch of sequences in decode keeps the arithmetic of one, as without AMX.
+    // A batch of sequences in decode keeps the arithmetic of one: fp32, as without AMX on these
+    // CPUs.
     {"amx.bf16",
      GemmGroup::kBf16,
      kBf16Needs,

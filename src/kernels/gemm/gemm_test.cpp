@@ -509,11 +509,11 @@ TEST(Gemm, SelectionTakesTheBestKernelsOfAnIsa) {
   EXPECT_EQ(name(GemmGroup::kBf16, sapphire_rapids), "amx.bf16");
   // Tiles need the permission of the system, which kAmxTile stands for.
   EXPECT_EQ(name(GemmGroup::kI8, ice_lake | Isa{Isa::kAmxInt8}), "avx512_vnni.int8");
-  // One sequence keeps fp32 activations, a prompt is rounded to bf16.
-  EXPECT_EQ(gemm_path(select_gemm(GemmGroup::kBf16, zen), 1).x, GemmX::kF32);
-  EXPECT_EQ(gemm_path(select_gemm(GemmGroup::kBf16, zen), 16).x, GemmX::kF32);
-  EXPECT_EQ(gemm_path(select_gemm(GemmGroup::kBf16, zen), 17).x, GemmX::kBf16);
-  EXPECT_EQ(gemm_path(select_gemm(GemmGroup::kBf16, ice_lake), 17).x, GemmX::kF32);
+  // Where bf16 is multiplied, one sequence is rounded like a prompt.
+  for (const int rows : {1, 16, 17}) {
+    EXPECT_EQ(gemm_path(select_gemm(GemmGroup::kBf16, zen), rows).x, GemmX::kBf16);
+    EXPECT_EQ(gemm_path(select_gemm(GemmGroup::kBf16, ice_lake), rows).x, GemmX::kF32);
+  }
 }
 
 TEST(Gemm, EveryDTypePacksOrIsRefusedByName) {

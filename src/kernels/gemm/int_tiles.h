@@ -14,6 +14,8 @@ namespace {
 template <int kRows, int kPanels>
 static inline void int8_block(const GemmTile& t, int row, int panel) {
   constexpr int kVecs = kPanels * kParts;
+  // With one product a line the hardware keeps up, and more fetches only get in its way.
+  constexpr bool kFetch = kRows > 1;
   VecI acc[kRows][kVecs];
   float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
 #pragma GCC unroll 16
@@ -35,7 +37,7 @@ static inline void int8_block(const GemmTile& t, int row, int panel) {
       for (int m = 0; m < kRows; ++m) xv[m] = broadcast_x(x + m * t.x_stride);
 #pragma GCC unroll 16
       for (int v = 0; v < kVecs; ++v) {
-        if (v % kParts == 0) prefetch(w + v / kParts * t.panel_stride + kStreamAhead);
+        if (kFetch && v % kParts == 0) prefetch(w + v / kParts * t.panel_stride + kStreamAhead);
         const VecW wv = load_w8(w + v / kParts * t.panel_stride + v % kParts * kLanes * 4);
 #pragma GCC unroll 16
         for (int m = 0; m < kRows; ++m) acc[m][v] = dot<false>(acc[m][v], wv, xv[m]);
@@ -128,6 +130,7 @@ template <class Weights, int kRows, int kPanels>
 static inline void group_block(const GemmTile& t, int row, int panel) {
   constexpr int kGroups = Weights::kBlock / Weights::kSize;
   constexpr int kVecs = kPanels * kParts;
+  constexpr bool kFetch = kRows > 1;  // as above
   VecF sum[kRows][kVecs];
   float* out = t.acc + row * t.acc_stride + panel * kPanelRows;
 #pragma GCC unroll 16
@@ -163,7 +166,7 @@ static inline void group_block(const GemmTile& t, int row, int panel) {
 #pragma GCC unroll 16
           for (int v = 0; v < kVecs; ++v) {
             const std::byte* block = w + v / kParts * t.panel_stride;
-            if (v % kParts == 0) Weights::fetch(block, quad);
+            if (kFetch && v % kParts == 0) Weights::fetch(block, quad);
             const VecW wv = Weights::load(block, quad, v % kParts);
 #pragma GCC unroll 16
             for (int m = 0; m < kRows; ++m) {
@@ -175,7 +178,7 @@ static inline void group_block(const GemmTile& t, int row, int panel) {
 #pragma GCC unroll 16
           for (int v = 0; v < kVecs; ++v) {
             const std::byte* block = w + v / kParts * t.panel_stride;
-            if (v % kParts == 0) Weights::fetch(block, quad);
+            if (kFetch && v % kParts == 0) Weights::fetch(block, quad);
             wv[v] = Weights::load(block, quad, v % kParts);
           }
 #pragma GCC unroll 16
