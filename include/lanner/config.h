@@ -48,9 +48,18 @@ struct LlmConfig {
   // chat, a shared system message.
   bool prefix_cache = true;
   // Propose tokens that the sequence has had in the same place before, and verify them together:
-  // the output stays the same, text that copies from its prompt comes faster. Off by itself where
-  // many sequences run or proposals turn out wrong.
+  // the output stays the same, text that copies from its prompt comes faster.
   bool ngram_speculation = true;
+  // A smaller model with the same vocabulary, a path as LLM::load takes it, that proposes tokens
+  // where nothing is copied. Greedy tokens, and those of a seed, stay the same; what is drawn
+  // without a seed keeps its distribution. Empty: none.
+  std::string draft_model = {};
+  // As dtype, of the draft model's weights. Its KV cache has kv_dtype.
+  std::string draft_dtype = "auto";
+  // Tokens that are proposed for a sequence in one step, range [0, 16]. 0: as many as the measured
+  // times of steps and the share of right proposals make worth while, none where many sequences
+  // run.
+  int draft_tokens = 0;
 };
 
 // Progress of loading: a stage ("weights"), and how far it is, in bytes.

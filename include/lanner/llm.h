@@ -9,6 +9,7 @@
 
 #include "lanner/chat.h"
 #include "lanner/config.h"
+#include "lanner/embedding.h"
 #include "lanner/error.h"
 #include "lanner/request.h"
 #include "lanner/sampling_params.h"
@@ -34,6 +35,7 @@ struct LlmStats {
   double forward_seconds = 0;        // of it, in the model
   int64_t draft_tokens = 0;          // speculation: proposed
   int64_t accepted_tokens = 0;       // and found right
+  double draft_seconds = 0;          // of step_seconds, in the draft model
   int64_t preemptions = 0;           // sequences that were thrown out and computed again
   int64_t prompt_lookup_tokens = 0;  // of prompts, looked for in the prefix cache
   int64_t prompt_hit_tokens = 0;     // and found there
@@ -99,6 +101,15 @@ class LLM : public ModelText {
   // The same, and waits: the n answers. Throws Error when the request fails.
   virtual std::vector<ChatCompletion> chat(const ChatRequest& chat) = 0;
 
+  // Queues a text whose embedding is wanted, among the other requests; abort() ends it. Throws
+  // Error(kInvalidArgument) for no tokens, token ids outside the vocabulary, or a text that is
+  // longer than the context (with both counts).
+  virtual RequestId submit_embedding(const EmbeddingRequest& request,
+                                     EmbeddingCallback on_output) = 0;
+  // The same for several texts together, and waits: one embedding each. Throws Error when one of
+  // them fails.
+  virtual std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>& requests) = 0;
+
   // Writes the fp32 logits of every position, [num_tokens, vocab_size], as the one tensor `logits`
   // of a safetensors file. Generates nothing and needs no tokenizer.
   virtual void write_logits(const std::vector<int32_t>& tokens, const std::string& path) = 0;
@@ -111,6 +122,8 @@ class LLM : public ModelText {
   // From generation_config.json where the model has one.
   virtual SamplingParams default_sampling_params() const = 0;
   virtual int max_context() const = 0;
+  // Numbers in an embedding: the model's hidden size.
+  virtual int embedding_size() const = 0;
   virtual LlmStats stats() const = 0;
   // Machine, kernels chosen, configuration and memory plan as one JSON object.
   virtual std::string report() const = 0;

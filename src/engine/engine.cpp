@@ -60,7 +60,12 @@ void Engine::submit(RequestId id, EngineRequest request, TokenCallback on_output
   check_beams(request, vocab_size);
   find_prefix(runner().info(), request.prompt);
   const int context = loop_->max_context();
-  check_argument(static_cast<int64_t>(request.prompt.size()) < context,
+  if (request.pooling) {
+    check_argument(std::ssize(request.prompt) <= context,
+                   "the text has {} tokens; the context holds {}", request.prompt.size(), context);
+    LANNER_CHECK(request.constraint == nullptr);
+  }
+  check_argument(request.pooling || std::ssize(request.prompt) < context,
                  "the prompt has {} tokens; the context holds {} and an answer needs at least one",
                  request.prompt.size(), context);
   loop_->check(request);

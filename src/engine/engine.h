@@ -3,11 +3,13 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "engine/model_runner.h"
 #include "lanner/config.h"
+#include "lanner/embedding.h"
 #include "lanner/request.h"
 #include "sampling/sampler.h"
 
@@ -20,6 +22,7 @@ struct EngineRequest {
   int priority = 0;
   std::string cache_salt = {};
   std::unique_ptr<TokenConstraint> constraint = {};  // none: every token may come
+  std::optional<Pooling> pooling = {};               // an embedding is wanted, and no output
 };
 
 // One step's news of one sequence of a request, on token ids.
@@ -30,8 +33,9 @@ struct TokenOutput {
   std::vector<PositionScores> prompt_logprobs = {};  // with the first news of index 0
   FinishReason finish_reason = FinishReason::kNone;
   std::string error = {};
-  int output_tokens = 0;  // generated so far
-  int cached_tokens = 0;  // of the prompt
+  int output_tokens = 0;              // generated so far
+  int cached_tokens = 0;              // of the prompt
+  std::vector<float> embedding = {};  // [hidden_size], with the last news of a request for one
 };
 
 // Called from the engine's thread; may submit and abort. False ends the sequence (its text has
@@ -50,6 +54,7 @@ struct EngineStats {
   double forward_seconds = 0;   // of them, in the model
   int64_t draft_tokens = 0;     // proposed and verified
   int64_t accepted_tokens = 0;  // of them
+  double draft_seconds = 0;     // of step_seconds, in the draft model
   int64_t preemptions = 0;
   int64_t prompt_lookup_tokens = 0;  // looked for in the prefix cache
   int64_t prompt_hit_tokens = 0;     // found there
@@ -74,8 +79,9 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   // Under an id that is not in use. Throws Error(kInvalidArgument) for bad parameters, token ids
-  // outside the vocabulary, an empty prompt, or one that leaves no room in the context (with both
-  // counts); Error(kCancelled) while the engine is being destroyed.
+  // outside the vocabulary, an empty prompt, or one that leaves no room in the context for an
+  // answer where it is to have one (with both counts); Error(kCancelled) while the engine is being
+  // destroyed.
   void submit(RequestId id, EngineRequest request, TokenCallback on_output);
   // Ends a request within one step; the last outputs of its sequences say kAborted. Unknown ids are
   // ignored.

@@ -152,6 +152,7 @@ SequenceParams EngineLoop::sequence_params(const EngineRequest& request) const {
   params.priority = request.priority;
   params.cache_salt = request.cache_salt;
   params.prompt_logits = sampling.prompt_logprobs.has_value();
+  if (request.pooling) params.hidden_states = hidden_states_for(*request.pooling);
   params.width =
       sampling.beam_width > 0 ? sampling.beam_width : sampling.best_of.value_or(sampling.n);
   if (params.width > 1) {
@@ -197,6 +198,7 @@ void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_out
       running.beams = std::make_unique<BeamSearch>(
           sampling, running.end_tokens, std::min(sampling.max_tokens.value_or(room), room));
     }
+    if (request.pooling) running.pooler.emplace(*request.pooling);
     RunningSequence& first = running.sequences.front();
     if (has_penalties(sampling)) first.counts.emplace(request.prompt);
     first.constraint = std::move(request.constraint);
@@ -235,10 +237,11 @@ void EngineLoop::step() {
     }
     const auto start = Clock::now();
     prepare_constraints(output);
-    const Tensor logits = runner_->step(output);
+    const ForwardOutput computed = runner_->step(output);
     constraint_worker_.wait();
-    score_prompts(output, logits);
-    const StepResult result = sample(output, logits);
+    pool(output, computed.hidden);
+    score_prompts(output, computed.logits);
+    const StepResult result = sample(output, computed.logits);
     count(output, result, seconds_since(start));
     for (const SequenceEvent& event : scheduler_->update(output, result)) deliver(event);
     propose_drafts(output);
@@ -309,6 +312,9 @@ void EngineLoop::deliver(const SequenceEvent& event) {
   }
   output.output_tokens = sequence.output_tokens;
   output.cached_tokens = request.cached_tokens;
+  if (request.pooler && event.finish_reason == FinishReason::kStop) {
+    output.embedding = request.pooler->result();
+  }
   const RequestId id = request.id;
   // Without a first token there are no other sequences either.
   if (event.finish_reason == FinishReason::kError && sequence.output_tokens == 0) {

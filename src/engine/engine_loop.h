@@ -52,6 +52,7 @@ class EngineLoop {
   void prepare_constraints(const SchedulerOutput& output);
   // engine_sampling.cpp
   StepResult sample(const SchedulerOutput& output, const Tensor& logits);
+  void pool(const SchedulerOutput& output, const Tensor& hidden);
   void score_prompts(const SchedulerOutput& output, const Tensor& logits);
   void take_branches(RunningRequest& request, SamplingResult& result);
   void note_drafts(RunningSequence& running, const ScheduledSequence& scheduled,

@@ -10,6 +10,22 @@
 
 namespace lanner {
 
+// Hidden states of the sequences whose embeddings are wanted.
+void EngineLoop::pool(const SchedulerOutput& output, const Tensor& hidden) {
+  int64_t row = 0;
+  for (const ScheduledSequence& scheduled : output.sequences) {
+    const int64_t first_row = row;
+    row += scheduled.num_hidden;
+    const auto found = by_sequence_.find(scheduled.id);
+    if (found == by_sequence_.end() || !found->second->pooler) continue;
+    RunningRequest& request = *found->second;
+    request.cached_tokens = scheduler_->find(scheduled.id)->num_cached;
+    // Thrown out and computed again.
+    if (scheduled.start_position == 0) request.pooler->restart();
+    request.pooler->add(hidden.rows(first_row, row));
+  }
+}
+
 // Log-probabilities of a prompt: the row after token i tells of token i + 1. Before sample(), which
 // changes logits.
 void EngineLoop::score_prompts(const SchedulerOutput& output, const Tensor& logits) {

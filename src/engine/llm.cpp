@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "engine/chat_plan.h"
 #include "engine/chat_stream.h"
+#include "engine/embedding.h"
 #include "engine/engine.h"
 #include "engine/model_text.h"
 #include "engine/report.h"
@@ -140,6 +141,48 @@ class LlmImpl final : public LLM {
     return std::move(wait->answers);
   }
 
+  RequestId submit_embedding(const EmbeddingRequest& request,
+                             EmbeddingCallback on_output) override {
+    const RequestId id = next_id_++;
+    EmbeddingOutput output{.id = id};
+    std::vector<int32_t> prompt = prompt_tokens(request.input, /*has_special_tokens=*/false);
+    output.embedding.truncated_tokens =
+        request.truncate ? std::max(static_cast<int>(prompt.size()) - max_context(), 0) : 0;
+    prompt.resize(prompt.size() - static_cast<size_t>(output.embedding.truncated_tokens));
+    output.embedding.prompt_tokens = static_cast<int>(prompt.size());
+    engine_->submit(id,
+                    {.prompt = std::move(prompt),
+                     .priority = request.priority,
+                     .cache_salt = request.cache_salt,
+                     .pooling = request.pooling},
+                    [output = std::move(output), normalized = request.normalized,
+                     on_output = std::move(on_output)](const TokenOutput& news) mutable {
+                      take_embedding(news, normalized, output);
+                      on_output(output);
+                      return true;
+                    });
+    return id;
+  }
+
+  std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>& requests) override {
+    if (requests.empty()) return {};
+    check_argument(!engine_->is_engine_thread(),
+                   "a callback cannot wait for embeddings: submit_embedding() them");
+    const auto collector = std::make_shared<EmbeddingCollector>(requests.size());
+    std::vector<RequestId> submitted;
+    try {
+      for (size_t i = 0; i < requests.size(); ++i) {
+        submitted.push_back(submit_embedding(
+            requests[i],
+            [collector, i](const EmbeddingOutput& output) { collector->add(i, output); }));
+      }
+    } catch (...) {
+      for (RequestId id : submitted) abort(id);
+      throw;
+    }
+    return collector->wait();
+  }
+
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
     return text_.tokenize(text, with_special);
   }
@@ -181,6 +224,9 @@ class LlmImpl final : public LLM {
     params.min_p = given.min_p.value_or(0.0);
     return params;
   }
+  int embedding_size() const override {
+    return static_cast<int>(engine_->runner().info().hidden_size);
+  }
   int max_context() const override { return engine_->runner().plan().memory.max_context; }
 
   LlmStats stats() const override {
@@ -198,6 +244,7 @@ class LlmImpl final : public LLM {
             .forward_seconds = steps.forward_seconds,
             .draft_tokens = steps.draft_tokens,
             .accepted_tokens = steps.accepted_tokens,
+            .draft_seconds = steps.draft_seconds,
             .preemptions = steps.preemptions,
             .prompt_lookup_tokens = steps.prompt_lookup_tokens,
             .prompt_hit_tokens = steps.prompt_hit_tokens,
@@ -228,7 +275,7 @@ class LlmImpl final : public LLM {
   RequestId submit(const Request& request, const std::vector<int32_t>& shown_tokens,
                    std::optional<int32_t> form_after, OutputCallback on_output) {
     const RequestId id = next_id_++;
-    std::vector<int32_t> prompt = prompt_tokens(request);
+    std::vector<int32_t> prompt = prompt_tokens(request.prompt, request.prompt_has_special_tokens);
     const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
     SamplingParams sampling = request.sampling;
     sampling.validate();
@@ -268,13 +315,13 @@ class LlmImpl final : public LLM {
     return *grammar_compiler_;
   }
 
-  std::vector<int32_t> prompt_tokens(const Request& request) const {
-    if (const auto* ids = std::get_if<std::vector<int32_t>>(&request.prompt)) return *ids;
-    const std::string& text = std::get<std::string>(request.prompt);
-    return request.prompt_has_special_tokens
-               ? text_.required_tokenizer().encode(text, /*add_special=*/false,
-                                                   SpecialInText::kRecognise)
-               : text_.required_tokenizer().encode(text, /*add_special=*/true);
+  std::vector<int32_t> prompt_tokens(const std::variant<std::string, std::vector<int32_t>>& prompt,
+                                     bool has_special_tokens) const {
+    if (const auto* ids = std::get_if<std::vector<int32_t>>(&prompt)) return *ids;
+    const std::string& text = std::get<std::string>(prompt);
+    return has_special_tokens ? text_.required_tokenizer().encode(text, /*add_special=*/false,
+                                                                  SpecialInText::kRecognise)
+                              : text_.required_tokenizer().encode(text, /*add_special=*/true);
   }
 
   // Texts as token ids, at the start of a word and inside one: the tokenizer may spell them

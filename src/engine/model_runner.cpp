@@ -85,6 +85,9 @@ ForwardBatch make_batch(const SchedulerOutput& output) {
     for (int32_t row = end - scheduled.num_logits; row < end; ++row) {
       batch.logits_rows.push_back(row);
     }
+    for (int32_t i = 0; i < scheduled.num_hidden; ++i) {
+      batch.hidden_rows.push_back(scheduled.token_begin + scheduled.hidden_begin + i);
+    }
   }
   return batch;
 }
@@ -228,36 +231,53 @@ ExecutionContext ModelRunner::context() {
           .attention_rule = attention_rule_};
 }
 
-Tensor ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
-  const Tensor logits = logits_tensor(static_cast<int64_t>(batch.logits_rows.size()));
+ForwardOutput ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
+  const ForwardOutput output{.logits = logits_tensor(std::ssize(batch.logits_rows)),
+                             .hidden = hidden_tensor(std::ssize(batch.hidden_rows))};
   ExecutionContext execution = context();
   const auto start = std::chrono::steady_clock::now();
-  model_->forward(batch, cache, logits, execution);
+  model_->forward(batch, cache, output, execution);
   forward_seconds_ +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  return logits;
+  return output;
 }
+
+namespace {
+
+// The beginning of a buffer that grows with what it has to hold.
+Tensor tensor_in(Buffer& buffer, int64_t rows, int64_t columns) {
+  const size_t bytes = static_cast<size_t>(rows * columns) * sizeof(float);
+  if (buffer.size() < bytes) {
+    buffer = Buffer();  // both at once may be too much
+    buffer = Buffer(bytes);
+  }
+  return Tensor(buffer.data(), DType::kF32, Shape{rows, columns});
+}
+
+}  // namespace
 
 Tensor ModelRunner::logits_tensor(int64_t rows) {
-  const size_t bytes = static_cast<size_t>(rows * info().vocab_size) * sizeof(float);
-  if (logits_.size() < bytes) {
-    logits_ = Buffer();  // both at once may be too much
-    logits_ = Buffer(bytes);
-  }
-  return Tensor(logits_.data(), DType::kF32, Shape{rows, info().vocab_size});
+  return tensor_in(logits_, rows, info().vocab_size);
 }
 
-Tensor ModelRunner::step(const SchedulerOutput& output) {
+Tensor ModelRunner::hidden_tensor(int64_t rows) {
+  return tensor_in(hidden_, rows, info().hidden_size);
+}
+
+ForwardOutput ModelRunner::step(const SchedulerOutput& output) {
   for (const BlockCopy& copy : output.copies) cache_->copy_block(copy.from, copy.to);
   if (!synthetic_prefill_ || !SyntheticPrefill::applies_to(output)) {
     return run(make_batch(output), *cache_);
   }
   synthetic_prefill_->run(output, *cache_, *threads_);
   int64_t num_rows = 0;
-  for (const ScheduledSequence& scheduled : output.sequences) num_rows += scheduled.num_logits;
+  for (const ScheduledSequence& scheduled : output.sequences) {
+    LANNER_CHECK(scheduled.num_hidden == 0);
+    num_rows += scheduled.num_logits;
+  }
   const Tensor logits = logits_tensor(num_rows);
   std::memset(logits.raw(), 0, static_cast<size_t>(logits.bytes()));
-  return logits;
+  return {.logits = logits, .hidden = {}};
 }
 
 int ModelRunner::max_logits_rows() const {
@@ -283,7 +303,7 @@ void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
   const PromptPrefix prefix = find_prefix(info(), tokens);
   for (int begin = 0, end = 0; begin < count; begin = end) {
     end = std::min(std::max(begin + chunk, prefix.length), count);
-    on_rows(run(make_chunk(tokens, begin, end, prefix), cache));
+    on_rows(run(make_chunk(tokens, begin, end, prefix), cache).logits);
   }
 }
 

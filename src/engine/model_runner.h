@@ -61,10 +61,9 @@ class ModelRunner {
   // Loads the weights. The calling thread becomes thread 0 of the pool.
   ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
 
-  // Runs a step. The rows of the result are those of its sequences (ScheduledSequence::num_logits),
-  // in the order of the output; they stay valid until the next call.
-  //   returns  [num_logits of all sequences, vocab_size]  fp32
-  Tensor step(const SchedulerOutput& output);
+  // Runs a step. The rows of the result are those of its sequences (ScheduledSequence::num_logits
+  // and num_hidden), in the order of the output; they stay valid until the next call.
+  ForwardOutput step(const SchedulerOutput& output);
 
   // Feeds the tokens through a KV cache of their own and hands over the logits of every position,
   // in order, a chunk of rows at a time: [chunk, vocab_size] fp32. Sequences in the engine's cache
@@ -95,9 +94,10 @@ class ModelRunner {
  private:
   ExecutionContext context();
   int check_length(std::span<const int32_t> tokens) const;
-  Tensor run(const ForwardBatch& batch, KvCache& cache);
-  // Memory for so many rows of logits, overwritten by the next step.
+  ForwardOutput run(const ForwardBatch& batch, KvCache& cache);
+  // Memory for so many rows, overwritten by the next step.
   Tensor logits_tensor(int64_t rows);
+  Tensor hidden_tensor(int64_t rows);
 
   Topology topology_;
   ModelPlan plan_;
@@ -110,7 +110,8 @@ class ModelRunner {
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
   double forward_seconds_ = 0;
-  Buffer logits_;  // grows to the largest step
+  Buffer logits_;  // both grow to the largest step
+  Buffer hidden_;
   std::unique_ptr<SyntheticPrefill> synthetic_prefill_;
 };
 

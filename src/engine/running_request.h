@@ -9,6 +9,7 @@
 #include "engine/beam_search.h"
 #include "engine/engine.h"
 #include "engine/ngram_drafter.h"
+#include "engine/pooler.h"
 #include "scheduler/sequence.h"
 
 namespace lanner {
@@ -35,6 +36,7 @@ struct RunningRequest {
   std::vector<int32_t> end_tokens;         // what must not come before min_tokens
   std::vector<RunningSequence> sequences;  // [best_of]; with beams [n], for their ends
   std::unique_ptr<BeamSearch> beams;
+  std::optional<Pooler> pooler;                 // an embedding is wanted
   std::vector<PositionScores> prompt_logprobs;  // until they have been told
   int cached_tokens = 0;
   int num_left = 0;  // of the sequences

@@ -31,6 +31,8 @@ struct ForwardBatch {
   std::vector<Sequence> sequences;
   // Rows of the batch whose logits are wanted, ascending.
   std::vector<int32_t> logits_rows;
+  // Rows whose hidden states after the last norm are wanted, ascending.
+  std::vector<int32_t> hidden_rows;
 
   int num_tokens() const { return static_cast<int>(token_ids.size()); }
 };

@@ -63,7 +63,7 @@ DecoderModel::DecoderModel(const DecoderSpec& given, ModelInfo info, const Check
   output_->tally(tally_);
 }
 
-void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const Tensor& logits,
+void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
                            ExecutionContext& context) const {
   const Workspace::Scope scope(context.workspace);
   const Tensor hidden =
@@ -72,11 +72,15 @@ void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const Tens
   for (size_t i = 0; i < blocks_.size(); ++i) {
     blocks_[i].forward(batch, cache.layer(static_cast<int>(i)), hidden, context);
   }
+  if (!batch.hidden_rows.empty()) {
+    gather_rows(hidden, batch.hidden_rows, output.hidden);
+    if (norm_) norm_->forward(output.hidden, output.hidden, context);
+  }
   const Tensor last = context.workspace.tensor(
       DType::kF32, Shape{static_cast<int64_t>(batch.logits_rows.size()), info_.hidden_size});
   gather_rows(hidden, batch.logits_rows, last);
   if (norm_) norm_->forward(last, last, context);
-  output_->forward(last, logits, context);
+  output_->forward(last, output.logits, context);
 }
 
 }  // namespace lanner

@@ -21,7 +21,7 @@ class DecoderModel final : public Model {
   const WeightTally& weights() const override { return tally_; }
   int64_t output_parameters() const override { return output_->parameters(); }
 
-  void forward(const ForwardBatch& batch, KvCache& cache, const Tensor& logits,
+  void forward(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
                ExecutionContext& context) const override;
 
  private:

@@ -53,6 +53,12 @@ struct ModelInfo {
 // prompt lacks.
 PromptPrefix find_prefix(const ModelInfo& info, std::span<const int32_t> prompt);
 
+// Where a forward pass puts what the batch asks for; fp32.
+struct ForwardOutput {
+  Tensor logits;  // [logits_rows, vocab_size]
+  Tensor hidden;  // [hidden_rows, hidden_size], after the last norm
+};
+
 // A loaded network: the only thing that knows a family. forward is called by one thread at a time.
 class Model {
  public:
@@ -65,9 +71,8 @@ class Model {
   virtual int64_t output_parameters() const = 0;
 
   // Runs one step: stores K and V of the batch's tokens in the cache and computes the logits of
-  // batch.logits_rows.
-  //   logits  [logits_rows, vocab_size]  fp32
-  virtual void forward(const ForwardBatch& batch, KvCache& cache, const Tensor& logits,
+  // batch.logits_rows and the hidden states of batch.hidden_rows.
+  virtual void forward(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
                        ExecutionContext& context) const = 0;
 };
 

@@ -37,10 +37,12 @@ Scheduler::Scheduler(SchedulerConfig config)
 
 void Scheduler::add(SequenceParams params) {
   check_argument(!params.prompt.empty(), "[scheduler] the prompt has no tokens");
-  check_argument(params.prompt.size() < static_cast<size_t>(max_context_),
-                 "[scheduler] the prompt has {} tokens, the {} holds {} with the answer",
-                 params.prompt.size(), max_context_ < config_.max_context ? "KV cache" : "context",
-                 max_context_);
+  const bool has_answer = params.hidden_states == HiddenStates::kNone;
+  check_argument(std::ssize(params.prompt) + (has_answer ? 1 : 0) <= max_context_,
+                 "[scheduler] the prompt has {} tokens, the {} holds {}{}", params.prompt.size(),
+                 max_context_ < config_.max_context ? "KV cache" : "context", max_context_,
+                 has_answer ? " with the answer" : "");
+  LANNER_CHECK(has_answer || (params.branching == Branching::kNone && !params.prompt_logits));
   check_argument(params.max_tokens.value_or(1) >= 1,
                  "[scheduler] max_tokens is {}, expected at least 1",
                  params.max_tokens.value_or(1));
@@ -241,7 +243,7 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, int num_drafts,
   const int end = begin + num_tokens + num_drafts;
   const std::span<const int32_t> blocks =
       sequence.blocks.blocks().first(static_cast<size_t>(ceil_div(end, config_.block_size)));
-  const bool sample = begin + num_tokens == sequence.num_tokens();
+  const bool sample = begin + num_tokens == sequence.num_tokens() && !sequence.wants_hidden();
   const bool all_rows = sequence.params.prompt_logits && !sequence.has_output();
   output.sequences.push_back({
       .id = sequence.params.id,
@@ -260,6 +262,7 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, int num_drafts,
       .num_blocks = static_cast<int32_t>(blocks.size()),
       .sample = sample,
   });
+  want_hidden(sequence, output.sequences.back());
   const auto first = sequence.tokens.begin() + begin;
   output.tokens.insert(output.tokens.end(), first, first + num_tokens);
   output.tokens.insert(output.tokens.end(), sequence.drafts.begin(),
@@ -268,6 +271,25 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, int num_drafts,
     output.slots.push_back(sequence.blocks.slot(position));
   }
   output.blocks.insert(output.blocks.end(), blocks.begin(), blocks.end());
+}
+
+void Scheduler::want_hidden(const Sequence& sequence, ScheduledSequence& scheduled) const {
+  const bool begins = scheduled.start_position == 0;
+  const bool ends = scheduled.start_position + scheduled.num_tokens == sequence.num_tokens();
+  switch (sequence.params.hidden_states) {
+    case HiddenStates::kNone:
+      return;
+    case HiddenStates::kFirst:
+      scheduled.num_hidden = begins ? 1 : 0;
+      return;
+    case HiddenStates::kLast:
+      scheduled.hidden_begin = scheduled.num_tokens - 1;
+      scheduled.num_hidden = ends ? 1 : 0;
+      return;
+    case HiddenStates::kAll:
+      scheduled.num_hidden = scheduled.num_tokens;
+      return;
+  }
 }
 
 void Scheduler::preempt_last() {
@@ -335,7 +357,7 @@ bool Scheduler::take_blocks(Sequence& sequence) {
   sequence.prefix = prefix_root(config_.cache_identity + (is_long ? "/long" : ""),
                                 sequence.params.cache_salt, config_.cache_seed);
   const bool looks =
-      is_reusable(sequence) && (!sequence.params.prompt_logits || sequence.has_output());
+      is_reusable(sequence) && (!sequence.needs_whole_prompt() || sequence.has_output());
   std::vector<PrefixCache::Match> found;
   if (looks) found = matches(sequence, sequence.prefix);
   const auto idle = std::ranges::count_if(

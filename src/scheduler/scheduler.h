@@ -68,8 +68,8 @@ class Scheduler {
   explicit Scheduler(SchedulerConfig config);
 
   // Queues a sequence under ids that are not in use. Throws Error(kInvalidArgument) for an empty
-  // prompt, max_tokens < 1, a prompt that leaves no room for an answer (with both counts), or beams
-  // that could not run even alone.
+  // prompt, max_tokens < 1, a prompt that does not fit, with an answer if it is to have one (with
+  // both counts), or beams that could not run even alone.
   void add(SequenceParams params);
   // What add() says of beams, from any thread.
   void check_beams(const SequenceParams& params) const;
@@ -134,6 +134,7 @@ class Scheduler {
   int num_allowed_drafts(Sequence& sequence, int left) const;
   // Tokens of a prompt that the step takes: what fits, but never a part of a prefix.
   int prompt_chunk(const Sequence& sequence, int budget) const;
+  void want_hidden(const Sequence& sequence, ScheduledSequence& scheduled) const;
   // Puts the next num_tokens tokens of a running sequence into the step, and drafts after them.
   void append(const Sequence& sequence, int num_tokens, int num_drafts, SchedulerOutput& output);
   void preempt_last();

@@ -16,6 +16,8 @@ struct ScheduledSequence {
   int32_t num_tokens = 0;       // computed in this step, drafts included; at least 1
   int32_t num_drafts = 0;       // the last of them: proposals that the logits before them verify
   int32_t num_logits = 0;       // of the last ones: so many rows of logits are wanted
+  int32_t hidden_begin = 0;     // of its tokens in this step: from here
+  int32_t num_hidden = 0;       // so many rows of hidden states are wanted
   int32_t start_position = 0;   // position of the first of them = tokens already in the cache
   int32_t sequence_length = 0;  // all its tokens so far, prompt and output: RoPE may depend on it
   int32_t prompt_length = 0;    // of its tokens

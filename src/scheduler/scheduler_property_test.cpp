@@ -38,12 +38,14 @@ struct Shadow {
   int min_tokens = 0;
   bool ignore_eos = false;
   bool prompt_logits = false;
+  HiddenStates hidden_states = HiddenStates::kNone;
   std::vector<int32_t> drafts = {};
   std::vector<uint64_t> cached = {};  // what the slots of its computed tokens must hold
 
   int length() const { return static_cast<int>(tokens.size()); }
   int num_output_tokens() const { return length() - num_prompt_tokens; }
   bool is_beam() const { return branching == Branching::kBeams && num_output_tokens() > 0; }
+  bool wants_hidden() const { return hidden_states != HiddenStates::kNone; }
 };
 
 class History {
@@ -78,6 +80,7 @@ class History {
   bool copied() const { return copied_; }
   bool accepted() const { return accepted_; }
   bool restarted() const { return restarted_; }
+  bool pooled() const { return pooled_; }
 
  private:
   static bool failed() { return testing::Test::HasFailure(); }
@@ -120,6 +123,8 @@ class History {
       shadow.branching = between(0, 1) == 0 ? Branching::kIndependent : Branching::kBeams;
     }
 
+    if (between(0, 7) == 0) make_hidden(shadow);
+
     SequenceParams params;
     params.id = next_id_;
     params.prompt = shadow.tokens;
@@ -132,6 +137,7 @@ class History {
     params.priority = shadow.priority;
     params.cache_salt = shadow.salt;
     params.prompt_logits = shadow.prompt_logits;
+    params.hidden_states = shadow.hidden_states;
     params.branching = shadow.branching;
     params.width = shadow.width;
     if (shadow.branching == Branching::kBeams) {
@@ -145,6 +151,18 @@ class History {
     ++num_started_;
     scheduler_.add(params);
     alive_.emplace(params.id, std::move(shadow));
+  }
+
+  // A prompt may be as long as the context then.
+  void make_hidden(Shadow& shadow) {
+    shadow.hidden_states = static_cast<HiddenStates>(between(1, 3));
+    shadow.prompt_logits = false;
+    shadow.width = 1;
+    shadow.branching = Branching::kNone;
+    if (between(0, 3) == 0) {
+      while (shadow.length() < scheduler_.max_context()) shadow.tokens.push_back(any_token());
+      shadow.num_prompt_tokens = shadow.length();
+    }
   }
 
   SequenceId root_of(SequenceId id) const {
@@ -237,6 +255,7 @@ class History {
           ASSERT_EQ(scheduled.start_position, 0) << "goes on where it was, or from the start";
         }
       }
+      check_hidden(scheduled, shadow);
       begin_at(shadow, scheduled.start_position);
       EXPECT_EQ(scheduled.token_begin, token_begin);
       EXPECT_EQ(scheduled.block_begin, block_begin);
@@ -246,7 +265,7 @@ class History {
       const int end = scheduled.start_position + scheduled.num_tokens;
       const int known_end = end - scheduled.num_drafts;
       ASSERT_LE(known_end, shadow.length());
-      EXPECT_EQ(scheduled.sample, known_end == shadow.length());
+      EXPECT_EQ(scheduled.sample, known_end == shadow.length() && !shadow.wants_hidden());
       check_drafts(scheduled, shadow);
       check_rows(scheduled, shadow);
       std::vector<int32_t> expected(shadow.tokens.begin() + scheduled.start_position,
@@ -287,6 +306,30 @@ class History {
     } else {
       EXPECT_EQ(scheduled.num_logits, scheduled.sample ? 1 + scheduled.num_drafts : 0);
     }
+  }
+
+  // Every token whose hidden state is wanted has its row, once unless it is computed again.
+  static void check_hidden(const ScheduledSequence& scheduled, const Shadow& shadow) {
+    const bool ends = scheduled.start_position + scheduled.num_tokens == shadow.length();
+    const bool whole =
+        shadow.hidden_states == HiddenStates::kAll || shadow.hidden_states == HiddenStates::kFirst;
+    if (whole) {
+      EXPECT_TRUE(scheduled.start_position == shadow.num_computed || scheduled.start_position == 0)
+          << "hidden states are not in the cache";
+    }
+    std::set<int> expected;
+    for (int i = 0; i < scheduled.num_tokens; ++i) {
+      const bool first = scheduled.start_position + i == 0;
+      const bool last = ends && i == scheduled.num_tokens - 1;
+      if (shadow.hidden_states == HiddenStates::kAll ||
+          (shadow.hidden_states == HiddenStates::kFirst && first) ||
+          (shadow.hidden_states == HiddenStates::kLast && last)) {
+        expected.insert(i);
+      }
+    }
+    std::set<int> actual;
+    for (int i = 0; i < scheduled.num_hidden; ++i) actual.insert(scheduled.hidden_begin + i);
+    EXPECT_EQ(actual, expected);
   }
 
   int64_t slot(std::span<const int32_t> table, int position) const {
@@ -459,6 +502,13 @@ class History {
         continue;
       }
       shadow.num_computed = scheduled.start_position + scheduled.num_tokens - scheduled.num_drafts;
+      if (shadow.wants_hidden() && shadow.num_computed == shadow.length()) {
+        pooled_ = true;
+        expected_[scheduled.id] = {
+            .id = scheduled.id, .tokens = {}, .finish_reason = FinishReason::kStop};
+        forget(scheduled.id);
+        continue;
+      }
       if (!scheduled.sample) continue;
       const bool branches = shadow.width > 1 && shadow.num_output_tokens() == 0;
       if (!branches) {
@@ -575,6 +625,7 @@ class History {
   bool copied_ = false;
   bool accepted_ = false;
   bool restarted_ = false;
+  bool pooled_ = false;
 };
 
 TEST(SchedulerProperties, HoldOverRandomHistories) {
@@ -583,6 +634,7 @@ TEST(SchedulerProperties, HoldOverRandomHistories) {
   int copied = 0;
   int accepted = 0;
   int restarted = 0;
+  int pooled = 0;
   for (uint32_t seed = 0; seed < kHistories; ++seed) {
     History history(seed);
     history.run();
@@ -592,6 +644,7 @@ TEST(SchedulerProperties, HoldOverRandomHistories) {
     copied += history.copied() ? 1 : 0;
     accepted += history.accepted() ? 1 : 0;
     restarted += history.restarted() ? 1 : 0;
+    pooled += history.pooled() ? 1 : 0;
   }
   // Histories too tame would show nothing.
   EXPECT_GT(preempted, kHistories / 10);
@@ -599,6 +652,7 @@ TEST(SchedulerProperties, HoldOverRandomHistories) {
   EXPECT_GT(copied, kHistories / 20);
   EXPECT_GT(accepted, kHistories / 10);
   EXPECT_GT(restarted, kHistories / 400);
+  EXPECT_GT(pooled, kHistories / 10);
 }
 
 }  // namespace

@@ -45,6 +45,11 @@ std::vector<SequenceEvent> Scheduler::update(const SchedulerOutput& output,
     }
     sequence.num_computed += scheduled.num_tokens - scheduled.num_drafts;
     publish(sequence);
+    if (sequence.wants_hidden() && sequence.num_uncomputed() == 0) {
+      events.push_back({.id = scheduled.id, .tokens = {}, .finish_reason = FinishReason::kStop});
+      remove(sequence);
+      continue;
+    }
     if (!scheduled.sample) continue;
     const auto tokens = std::span(result.tokens).subspan(begin, count);
     if (sequence.params.width > 1 && !sequence.has_output()) {

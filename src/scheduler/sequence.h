@@ -20,6 +20,10 @@ enum class Branching {
   kBeams,        // `width` beams: they move together, and change places after every step
 };
 
+// Of which tokens of its prompt a sequence wants hidden states. It has no output then and ends with
+// its prompt.
+enum class HiddenStates { kNone, kFirst, kLast, kAll };
+
 // What the scheduler has to know of a new sequence.
 struct SequenceParams {
   SequenceId id = 0;                    // with a width: id, id + 1, … id + width - 1
@@ -37,6 +41,7 @@ struct SequenceParams {
   int width = 1;
   std::string cache_salt;      // prefix cache: shares blocks only with sequences of the same salt
   bool prompt_logits = false;  // logits of every token of the prompt, which is computed whole
+  HiddenStates hidden_states = HiddenStates::kNone;
 };
 
 enum class SequenceState {
@@ -59,6 +64,12 @@ struct Sequence {
   int num_uncomputed() const { return num_tokens() - num_computed; }
   // Its prompt is through, and it has become as many as it should.
   bool has_output() const { return num_output_tokens() > 0; }
+  bool wants_hidden() const { return params.hidden_states != HiddenStates::kNone; }
+  // What the cache has of the prompt's beginning does not do.
+  bool needs_whole_prompt() const {
+    return params.prompt_logits || params.hidden_states == HiddenStates::kFirst ||
+           params.hidden_states == HiddenStates::kAll;
+  }
   bool is_beam() const { return params.branching == Branching::kBeams && has_output(); }
   // The sequence that was added, which this one is a branch of.
   SequenceId root() const { return params.id - static_cast<SequenceId>(branch); }

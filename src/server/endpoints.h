@@ -23,6 +23,10 @@ void handle_responses(const CallPtr& call);
 Json responses_request_schema(const App& app);
 Json responses_response_schema(const App& app);
 
+void handle_embeddings(const CallPtr& call);
+Json embeddings_request_schema(const App& app);
+Json embeddings_response_schema(const App& app);
+
 void handle_models(const CallPtr& call);
 void handle_model(const CallPtr& call);
 Json models_response_schema(const App& app);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/generation.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "server/sse.h"
@@ -28,7 +30,8 @@ Generation::Generation(std::shared_ptr<Call> call, GenerationPlan plan)
 
 void Generation::start(const std::shared_ptr<Call>& call, GenerationPlan plan) {
   Admission& admission = *plan.model->admission;
-  const int slots = plan.slots_per_prompt * static_cast<int>(plan.prompts.size());
+  const int asked = plan.slots_per_prompt * static_cast<int>(plan.prompts.size());
+  const int slots = plan.may_wait ? std::min(asked, admission.slots()) : asked;
   if (slots > admission.slots()) {
     throw HttpError(400, fmt::format("this asks for {} sequences at once; the server runs {}",
                                      slots, admission.slots()));
@@ -183,7 +186,9 @@ void Generation::measure(int answer, const News& news) {
   if (news.step.finished()) {
     metrics.count("lanner_finished_total",
                   label("reason", finish_reason_text(news.step.finish_reason)));
-    metrics.observe("lanner_output_tokens", news.step.output_tokens);
+    if (plan_.formatter->has_tokens()) {
+      metrics.observe("lanner_output_tokens", news.step.output_tokens);
+    }
   }
 }
 

@@ -27,6 +27,8 @@ struct Usage {
 class Formatter {
  public:
   virtual ~Formatter() = default;
+  // Whether answers are made of tokens, and not a vector.
+  virtual bool has_tokens() const { return true; }
   // The first bytes of a stream.
   virtual std::string begin() { return {}; }
   // Of one answer: prompt times n + index. Returns events where the answer streams.
@@ -46,6 +48,7 @@ struct GenerationPlan {
   std::vector<std::function<RequestId(LLM& llm, NewsCallback on_news)>> prompts;
   int answers_per_prompt = 1;
   int slots_per_prompt = 1;  // sequences that run at once for it
+  bool may_wait = false;     // prompts beyond the server's sequences wait in the engine
   bool stream = false;
   std::unique_ptr<Formatter> formatter;
 };

@@ -22,6 +22,7 @@ struct Limits {
   int64_t messages = 2048;
   int64_t tools = 128;
   int64_t prompts = 64;
+  int64_t inputs = 2048;
   int64_t stop_strings = 16;
   int64_t n = 16;
   int64_t max_tokens = 1 << 20;

@@ -36,6 +36,8 @@ constexpr Route kRoutes[] = {
     {"POST", "/v1/responses", Access::kKey, Runs::kOnWorker, handle_responses,
      "The next message, in the shape of the Responses API", responses_request_schema,
      responses_response_schema, "application/json", /*streams=*/true},
+    {"POST", "/v1/embeddings", Access::kKey, Runs::kOnWorker, handle_embeddings,
+     "A vector for each text", embeddings_request_schema, embeddings_response_schema},
     {"POST", "/tokenize", Access::kKey, Runs::kOnWorker, handle_tokenize, "The tokens of a text",
      tokenize_request_schema, tokenize_response_schema},
     {"POST", "/detokenize", Access::kKey, Runs::kOnWorker, handle_detokenize, "The text of tokens",

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """api_test.py PROGRAM: every endpoint as a client uses it, and every parameter honoured or refused."""
 
+import base64
 import json
 import re
+import struct
 import unittest
 
 from harness import Server, backwards, chat, program
@@ -250,6 +252,82 @@ class ApiTest(unittest.TestCase):
         [line] = [l for l in self.server.access_lines() if l["id"] == "my-id"]
         self.assertEqual((line["status"], line["model"], line["output_tokens"], line["user"]), (200, "tiny", 3, "u1"))
         self.assertNotIn("secret", json.dumps(self.server.access_lines()))
+
+    def test_embeddings(self):
+        # The scripted model: the "hidden state" of token i has an i in place i % 8 and 0 elsewhere.
+        def pooled(ids, pooling, normalize=True):
+            chosen = {"mean": ids, "last": ids[-1:], "first": ids[:1]}[pooling]
+            values = [sum(i for i in chosen if i % 8 == place) / len(chosen) for place in range(8)]
+            length = sum(v * v for v in values) ** 0.5 if normalize else 1
+            return [v / length for v in values]
+
+        def vectors(**body):
+            answer = self.server.post("/v1/embeddings", body)
+            self.assertEqual(answer.status, 200, answer.text)
+            self.assertEqual([e["index"] for e in answer.json["data"]], list(range(len(answer.json["data"]))))
+            return [e["embedding"] for e in answer.json["data"]]
+
+        def near(actual, expected):
+            self.assertEqual(len(actual), len(expected))
+            for a, b in zip(actual, expected):
+                self.assertAlmostEqual(a, b, places=5)
+
+        ids = [c + 3 for c in b"hello"]
+        for pooling in ("mean", "last", "first"):
+            for normalize in (True, False):
+                near(vectors(input="hello", pooling=pooling, normalize=normalize)[0], pooled(ids, pooling, normalize))
+        for given in (ids, [ids], ["hello"]):
+            near(vectors(input=given)[0], pooled(ids, "mean"))
+        body = self.server.post("/v1/embeddings", {"input": ["hello", "a", "bc"], "model": "tiny"}).json
+        self.assertEqual(body["object"], "list")
+        self.assertEqual(body["model"], "tiny")
+        self.assertEqual({e["object"] for e in body["data"]}, {"embedding"})
+        self.assertEqual(body["usage"], {"prompt_tokens": 8, "total_tokens": 8})
+        near(body["data"][2]["embedding"], pooled([c + 3 for c in b"bc"], "mean"))
+        # More texts than the server runs sequences.
+        texts = ["text %d" % i for i in range(150)]
+        for text, vector in zip(texts, vectors(input=texts)):
+            near(vector, pooled([c + 3 for c in text.encode()], "mean"))
+        for text, vector in zip(texts, vectors(input=texts, model="second")):
+            near(vector, pooled([c + 3 for c in text.encode()], "mean"))
+
+    def test_embeddings_in_base64_and_shortened(self):
+        numbers = self.server.post("/v1/embeddings", {"input": "hello world"}).json["data"][0]["embedding"]
+        coded = self.server.post("/v1/embeddings", {"input": "hello world", "encoding_format": "base64"}).json["data"][0]["embedding"]
+        self.assertEqual(list(struct.unpack("<8f", base64.b64decode(coded))), [struct.unpack("f", struct.pack("f", v))[0] for v in numbers])
+        short = self.server.post("/v1/embeddings", {"input": "hello world", "dimensions": 5}).json["data"][0]["embedding"]
+        length = sum(v * v for v in numbers[:5]) ** 0.5
+        for a, b in zip(short, numbers[:5], strict=True):
+            self.assertAlmostEqual(a, b / length, places=5)
+        raw = self.server.post("/v1/embeddings", {"input": "hello world", "normalize": False}).json["data"][0]["embedding"]
+        short = self.server.post("/v1/embeddings", {"input": "hello world", "dimensions": 3, "normalize": False}).json["data"][0]["embedding"]
+        self.assertEqual(short, raw[:3])
+
+    def test_embeddings_refused(self):
+        path = "/v1/embeddings"
+        self.refused(path, {}, "input")
+        for wrong in ("", [], [""], [[]], None, 5, {}, [1.5], [-1], [1, "a"], ["a", 1], [[1], ["a"]], [True], [2 ** 31]):
+            self.refused(path, {"input": wrong}, "input")
+        self.refused(path, {"input": "a", "encoding_format": "hex"}, "encoding_format")
+        for wrong in (0, -1, 9, 2 ** 31, "8", 1.5):
+            self.refused(path, {"input": "a", "dimensions": wrong}, "dimensions")
+        self.refused(path, {"input": "a", "pooling": "max"}, "pooling")
+        self.refused(path, {"input": "a", "normalize": 1}, "normalize")
+        self.refused(path, {"input": "a", "truncate": "yes"}, "truncate")
+        self.refused(path, {"input": "a", "temperature": 1}, "temperature")
+        self.refused(path, {"input": "a", "model": "none"}, "model", 404)
+        error = self.refused(path, {"input": ["a"] * 2049}, "input")
+        self.assertEqual(error["code"], "limit_inputs")
+        error = self.refused(path, {"input": "x" * 5000}, None)
+        self.assertIn("5000", error["message"])
+        self.assertIn("4096", error["message"])
+        error = self.refused(path, {"input": ["a", [300]]}, "input")
+        error = self.refused(path, {"input": [300]}, None)
+        self.assertIn("300", error["message"])
+        self.assertEqual(self.server.post(path, {"input": ["fine", "FAIL"]}).status, 500)
+        entry = self.server.post(path, {"input": ["x" * 5000, "y"], "truncate": True}).json["data"]
+        self.assertEqual(entry[0]["truncated_tokens"], 5000 - 4096)
+        self.assertNotIn("truncated_tokens", entry[1])
 
 
 if __name__ == "__main__":

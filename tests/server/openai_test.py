@@ -70,6 +70,30 @@ class OpenAiTest(unittest.TestCase):
         self.assertTrue(all(t.logprob <= 0 and len(t.top_logprobs) == 3 for t in content))
         self.assertEqual(content[0].top_logprobs[0].token, content[0].token)
 
+    def test_embeddings(self):
+        texts = ["The cat sleeps on the sofa.", "A kitten is lying on the couch.", "The stock market fell sharply today."]
+        answer = self.client.embeddings.create(model="tiny", input=texts)  # the client asks for base64
+        vectors = [e.embedding for e in answer.data]
+
+        def product(a, b):
+            return sum(x * y for x, y in zip(a, b, strict=True))
+
+        for vector in vectors:
+            self.assertEqual(len(vector), 576)
+            self.assertAlmostEqual(product(vector, vector), 1, places=4)
+        self.assertGreater(product(vectors[0], vectors[1]), product(vectors[0], vectors[2]))
+        self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens)
+        numbers = self.client.embeddings.create(model="tiny", input=texts[1], encoding_format="float").data[0].embedding
+        self.assertGreater(product(numbers, vectors[1]), 0.9999)
+        # Of a single token each pooling has the same hidden states.
+        one = [self.client.embeddings.create(model="tiny", input=[504], extra_body={"pooling": pooling}).data[0].embedding
+               for pooling in ("mean", "last", "first")]
+        self.assertGreater(product(one[0], one[1]), 0.99999)
+        self.assertGreater(product(one[0], one[2]), 0.99999)
+        with self.assertRaises(openai.BadRequestError) as refused:
+            self.client.embeddings.create(model="tiny", input="word " * 3000)
+        self.assertIn("2048", str(refused.exception))
+
     def test_json_schema(self):
         schema = {"type": "object", "properties": {"city": {"type": "string"}, "people": {"type": "integer"}},
                   "required": ["city", "people"], "additionalProperties": False}

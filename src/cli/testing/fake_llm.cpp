@@ -50,6 +50,9 @@ class FakeLlm : public LLM {
     });
   }
   std::vector<ChatCompletion> chat(const ChatRequest&) override { return {}; }
+  RequestId submit_embedding(const EmbeddingRequest&, EmbeddingCallback) override { return 7; }
+  std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>&) override { return {}; }
+  int embedding_size() const override { return 0; }
 
   std::vector<int32_t> tokenize(const std::string& text, bool with_special) const override {
     std::vector<int32_t> ids;

@@ -5,10 +5,9 @@
 #include <variant>
 #include <vector>
 
-#include <fmt/format.h>
-
 #include "server/endpoints.h"
 #include "server/endpoints/answers.h"
+#include "server/endpoints/prompts.h"
 #include "server/generation.h"
 #include "server/params.h"
 #include "server/schema.h"
@@ -99,39 +98,6 @@ class CompletionFormatter final : public Formatter {
   bool include_usage_;
 };
 
-using Prompt = std::variant<std::string, std::vector<int32_t>>;
-
-Json prompt_schema(const Limits& limits) {
-  const Json ids = list(integer(0, INT32_MAX), 1);
-  return any_of({text(1), list(text(1), 1, limits.prompts), ids, list(ids, 1, limits.prompts)});
-}
-
-std::vector<int32_t> token_ids(const Json& list) {
-  std::vector<int32_t> ids;
-  for (const Json& id : list) ids.push_back(to_int(id));
-  return ids;
-}
-
-std::vector<Prompt> read_prompts(const Json& body, const Limits& limits) {
-  const auto found = body.find("prompt");
-  if (found == body.end()) throw HttpError(400, "'prompt' is missing", "prompt");
-  const Json& prompt = *found;
-  const bool many = prompt.is_array() && !prompt.empty() && !prompt[0].is_number();
-  if (many && static_cast<int64_t>(prompt.size()) > limits.prompts) {
-    throw HttpError::limit(
-        400, "prompts",
-        fmt::format("{} prompts, at most {} are allowed", prompt.size(), limits.prompts), "prompt");
-  }
-  check_schema(prompt, prompt_schema(limits), "prompt");
-  if (prompt.is_string()) return {prompt.get<std::string>()};
-  if (!many) return {token_ids(prompt)};
-  std::vector<Prompt> prompts;
-  for (const Json& one : prompt) {
-    prompts.push_back(one.is_string() ? Prompt(one.get<std::string>()) : Prompt(token_ids(one)));
-  }
-  return prompts;
-}
-
 }  // namespace
 
 void handle_completions(const CallPtr& call) {
@@ -142,7 +108,8 @@ void handle_completions(const CallPtr& call) {
   read_params(call->body, kCompletions, {"model", "prompt"}, app.limits(), params);
   // An echoed prompt comes with what was asked of the tokens after it.
   if (params.echo) params.sampling.prompt_logprobs = params.sampling.logprobs;
-  const std::vector<Prompt> prompts = read_prompts(call->body, app.limits());
+  const std::vector<Prompt> prompts =
+      read_prompts(call->body, "prompt", "prompts", app.limits().prompts);
   note_request(*call, model, params);
 
   GenerationPlan plan = plan_for(model, params);
@@ -168,7 +135,7 @@ void handle_completions(const CallPtr& call) {
 Json completions_request_schema(const App& app) {
   Json members = {
       {"model", model_schema(app)},
-      {"prompt", described(prompt_schema(app.limits()),
+      {"prompt", described(prompts_schema(app.limits().prompts),
                            "Text or token ids to go on from; a list: several prompts")}};
   return body_schema(kCompletions, app.limits(), std::move(members), Json::array({"prompt"}));
 }

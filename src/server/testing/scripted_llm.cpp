@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <list>
 #include <map>
@@ -16,6 +17,7 @@ namespace lanner::server {
 namespace {
 
 constexpr int32_t kFirstByte = 3;
+constexpr int kEmbeddingSize = 8;
 
 std::string answer_to(const std::string& prompt) {
   std::string text = prompt;
@@ -121,6 +123,34 @@ class ScriptedLlm final : public LLM {
     return chat.add_generation_prompt ? text + "<assistant>" : text;
   }
   bool has_chat_template() const override { return true; }
+  RequestId submit_embedding(const EmbeddingRequest& request,
+                             EmbeddingCallback on_output) override {
+    std::vector<int32_t> ids =
+        std::holds_alternative<std::string>(request.input)
+            ? tokenize(std::get<std::string>(request.input), /*with_special=*/false)
+            : std::get<std::vector<int32_t>>(request.input);
+    const std::string text = detokenize(ids, true);
+    const int tokens = static_cast<int>(ids.size());
+    check_argument(request.truncate || tokens <= model_.max_context,
+                   "the text has {} tokens, the context {}", tokens, model_.max_context);
+    Running running;
+    EmbeddingOutput& output = running.embedding;
+    output.embedding.truncated_tokens = std::max(tokens - model_.max_context, 0);
+    output.embedding.prompt_tokens = tokens - output.embedding.truncated_tokens;
+    ids.resize(static_cast<size_t>(output.embedding.prompt_tokens));
+    output.embedding.values = embedding_of(ids, request.pooling, request.normalized);
+    running.fails = text.find("FAIL") != std::string::npos;
+    running.not_before = std::chrono::steady_clock::now();
+    if (text.find("SLOW") != std::string::npos) running.not_before += std::chrono::seconds(2);
+    running.on_embedding = std::move(on_output);
+    const std::lock_guard lock(mutex_);
+    running.id = output.id = next_id_++;
+    waiting_.push_back(std::move(running));
+    wake_.notify_all();
+    return next_id_ - 1;
+  }
+  std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>&) override { return {}; }
+  int embedding_size() const override { return kEmbeddingSize; }
   void write_logits(const std::vector<int32_t>&, const std::string&) override {}
   void logits(const std::vector<int32_t>&, const LogitsCallback&) override {}
   SamplingParams default_sampling_params() const override { return {}; }
@@ -143,7 +173,40 @@ class ScriptedLlm final : public LLM {
     bool aborted = false;
     std::chrono::steady_clock::time_point not_before;
     OutputCallback on_output;
+    EmbeddingCallback on_embedding;  // instead
+    EmbeddingOutput embedding;
   };
+
+  // A token's "hidden state" is its id in the place of the id modulo the size.
+  static std::vector<float> embedding_of(const std::vector<int32_t>& ids, Pooling pooling,
+                                         bool normalized) {
+    std::vector<float> values(kEmbeddingSize);
+    const auto add = [&](int32_t id) {
+      values[static_cast<size_t>(id % kEmbeddingSize)] += static_cast<float>(id);
+    };
+    if (pooling == Pooling::kFirst) add(ids.front());
+    if (pooling == Pooling::kLast) add(ids.back());
+    if (pooling == Pooling::kMean) {
+      for (const int32_t id : ids) add(id);
+      for (float& value : values) value /= static_cast<float>(ids.size());
+    }
+    if (!normalized) return values;
+    float squares = 0;
+    for (const float value : values) squares += value * value;
+    for (float& value : values) value /= std::sqrt(squares);
+    return values;
+  }
+  // True: that was it.
+  static bool tell_embedding(Running& running, bool aborted) {
+    EmbeddingOutput& output = running.embedding;
+    if (!aborted && std::chrono::steady_clock::now() < running.not_before) return false;
+    output.finish_reason = aborted         ? FinishReason::kAborted
+                           : running.fails ? FinishReason::kError
+                                           : FinishReason::kStop;
+    if (running.fails) output.error = "the model said so";
+    running.on_embedding(output);
+    return true;
+  }
 
   // Answers with a call of the tool, its arguments in two pieces.
   RequestId submit_call(Request request, const std::string& tool, ChatCallback on_output) {
@@ -196,6 +259,7 @@ class ScriptedLlm final : public LLM {
 
   // One token. True: that was the last news.
   static bool advance(Running& running, bool aborted) {
+    if (running.on_embedding) return tell_embedding(running, aborted);
     RequestOutput output;
     output.id = running.id;
     output.index = running.index;
