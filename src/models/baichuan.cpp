@@ -31,8 +31,11 @@ DecoderSpec baichuan(const ConfigReader& c) {
   BlockConfig block;
   block.attention_norm = norm.named("input_layernorm");
   block.attention = read_heads(c, spec.hidden_size);
-  block.attention.qkv_weights = QkvWeights::kStacked;
-  block.attention.qkv = "W_pack";
+  // GGUF's converter has cut the matrix; no published config.json has the key.
+  if (c.optional_bool("stacked_qkv", true)) {
+    block.attention.qkv_weights = QkvWeights::kStacked;
+    block.attention.qkv = "W_pack";
+  }
   if (has_rope(c)) {
     spec.max_position = c.required_int("max_position_embeddings");
     block.attention.rope = plain_rope(block.attention.head_dim, 10000.0, spec.max_position);

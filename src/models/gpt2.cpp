@@ -23,6 +23,8 @@ DecoderSpec gpt2(const ConfigReader& c) {
   spec.layers = "transformer.h";
 
   const NormConfig norm = layer_norm(c.optional_float("layer_norm_epsilon", 1e-5f));
+  // GGUF's converter has turned them; no published config.json has the key.
+  const bool transposed = c.optional_bool("transposed_weights", true);
   const bool scaled = c.optional_bool("scale_attn_weights", true);
   const bool scaled_by_layer = c.optional_bool("scale_attn_by_inverse_layer_idx", false);
   BlockConfig block;
@@ -37,7 +39,7 @@ DecoderSpec gpt2(const ConfigReader& c) {
   attention.qkv_weights = QkvWeights::kStacked;
   attention.qkv = "c_attn";
   attention.output = "c_proj";
-  attention.transposed = true;
+  attention.transposed = transposed;
   block.mlp_norm = norm.named("ln_2");
   block.mlp = {.hidden = spec.hidden_size,
                .intermediate = c.optional_int("n_inner", static_cast<int>(4 * spec.hidden_size)),
@@ -46,7 +48,7 @@ DecoderSpec gpt2(const ConfigReader& c) {
                .bias = true,
                .up = "c_fc",
                .down = "c_proj",
-               .transposed = true};
+               .transposed = transposed};
   spec.blocks.assign(static_cast<size_t>(c.required_int("n_layer", {.max = 10'000})), block);
   if (scaled_by_layer) {
     for (size_t i = 0; i < spec.blocks.size(); ++i) {

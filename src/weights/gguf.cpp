@@ -401,11 +401,20 @@ std::vector<std::string> GgufFile::strings(std::string_view key) const {
   return list;
 }
 
+bool GgufFile::is_array(std::string_view key) const {
+  const auto found = values_.find(key);
+  return found != values_.end() && found->second.is_array;
+}
+
 std::vector<int64_t> GgufFile::ints(std::string_view key) const {
   const Value* value = find(key, true);
   if (value == nullptr) return {};
   std::vector<int64_t> list;
   list.reserve(value->count);
+  if (value->type == kBool) {
+    for (uint64_t i = 0; i < value->count; ++i) list.push_back(value->data[i] != std::byte{0});
+    return list;
+  }
   for (uint64_t i = 0; i < value->count; ++i) {
     const auto number = load_int(value->type, value->data + i * kValueTypes[value->type].bytes);
     if (!number) {
@@ -432,6 +441,10 @@ std::vector<float> GgufFile::floats(std::string_view key) const {
 const GgufTensorInfo* GgufFile::find_tensor(std::string_view name) const {
   const auto found = tensor_index_.find(name);
   return found == tensor_index_.end() ? nullptr : &tensors_[found->second];
+}
+
+CheckpointTensor GgufFile::tensor_bytes(const GgufTensorInfo& info) const {
+  return file_->tensor(info.offset, DType::kU8, Shape{static_cast<int64_t>(info.bytes)});
 }
 
 CheckpointTensor GgufFile::tensor(const GgufTensorInfo& info) const {

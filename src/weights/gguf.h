@@ -39,6 +39,7 @@ class GgufFile {
   // value has another type, the required_ ones Error(kNotFound) if there is no such key.
   std::vector<std::string> keys() const;
   bool contains(std::string_view key) const { return values_.find(key) != values_.end(); }
+  bool is_array(std::string_view key) const;
   std::optional<int64_t> optional_int(std::string_view key) const;
   // A 32-bit float comes as the shortest decimal number that it stands for: 1e-05, not
   // 9.999999747378752e-06.
@@ -48,7 +49,7 @@ class GgufFile {
   int64_t required_int(std::string_view key) const;
   double required_double(std::string_view key) const;
   std::string required_string(std::string_view key) const;
-  // Arrays; empty if there is no such key.
+  // Arrays; empty if there is no such key. Booleans count as the integers 0 and 1.
   std::vector<std::string> strings(std::string_view key) const;
   std::vector<int64_t> ints(std::string_view key) const;
   std::vector<float> floats(std::string_view key) const;
@@ -58,6 +59,8 @@ class GgufFile {
   const GgufTensorInfo* find_tensor(std::string_view name) const;
   // Throws Error(kUnsupported) naming the tensor and its type.
   CheckpointTensor tensor(const GgufTensorInfo& info) const;
+  // Its bytes as they are, of whatever type.
+  CheckpointTensor tensor_bytes(const GgufTensorInfo& info) const;
 
  private:
   struct Value {

@@ -8,28 +8,50 @@
 #include "base/error.h"
 #include "weights/gguf_names.h"
 #include "weights/gguf_types.h"
+#include "weights/mxfp4.h"
 
 namespace lanner {
 namespace {
 
-// x [num_heads * head_dim, ...] in pairs -> the same in halves: row j * d/2 + i of a head was row
-// 2i + j. Rows are moved whole, so block types need no unpacking. A bias is a column.
-CheckpointTensor unpermute(const Tensor& x, int64_t num_heads) {
+// The rows of x, source(row) to be row `row`. They are moved whole, so block types need no
+// unpacking. A bias is a column.
+template <typename Source>
+CheckpointTensor reorder_rows(const Tensor& x, const Source& source) {
   const bool is_bias = x.shape().rank() == 1;
   const int64_t num_rows = is_bias ? x.size(0) : x.num_rows();
   const auto row_bytes = static_cast<size_t>(is_bias ? dtype_bytes(x.dtype(), 1) : x.row_bytes());
-  const int64_t head_dim = num_rows / num_heads;
-  const int64_t half = head_dim / 2;
   auto buffer = std::make_shared<Buffer>(static_cast<size_t>(num_rows) * row_bytes);
   for (int64_t row = 0; row < num_rows; ++row) {
-    const int64_t head = row / head_dim;
-    const int64_t in_head = row % head_dim;
-    const int64_t source = head * head_dim + 2 * (in_head % half) + in_head / half;
     std::memcpy(buffer->data() + static_cast<size_t>(row) * row_bytes,
-                x.raw() + static_cast<size_t>(source) * row_bytes, row_bytes);
+                x.raw() + static_cast<size_t>(source(row)) * row_bytes, row_bytes);
   }
   std::byte* data = buffer->data();
   return {Tensor(data, x.dtype(), x.shape()), std::move(buffer)};
+}
+
+// Heads in pairs -> the same in halves: row j * d/2 + i of a head was row 2i + j.
+CheckpointTensor unpermute(const Tensor& x, int64_t num_heads) {
+  const int64_t head_dim = x.size(0) / num_heads;
+  const int64_t half = head_dim / 2;
+  return reorder_rows(x, [=](int64_t row) {
+    const int64_t in_head = row % head_dim;
+    return row - in_head + 2 * (in_head % half) + in_head / half;
+  });
+}
+
+// All of Q, all of K, all of V -> for each KV head its queries, its K, its V.
+CheckpointTensor group_qkv(const Tensor& x, int64_t num_heads, int64_t num_kv_heads) {
+  const int64_t head_dim = x.size(0) / (num_heads + 2 * num_kv_heads);
+  const int64_t queries = num_heads / num_kv_heads;
+  return reorder_rows(x, [=](int64_t row) {
+    const int64_t head = row / head_dim;
+    const int64_t group = head / (queries + 2);
+    const int64_t in_group = head % (queries + 2);
+    const int64_t source = in_group < queries    ? group * queries + in_group
+                           : in_group == queries ? num_heads + group
+                                                 : num_heads + num_kv_heads + group;
+    return source * head_dim + row % head_dim;
+  });
 }
 
 class GgufCheckpoint : public Checkpoint {
@@ -79,21 +101,30 @@ class GgufCheckpoint : public Checkpoint {
 
   CheckpointTensor get(std::string_view name) const override {
     const Source& source = at(name);
-    CheckpointTensor tensor = file_->tensor(*source.info);
-    if (source.index >= 0) tensor.view = slice(tensor.view, source.index);
-    if (source.transform == GgufTransform::kNone) return tensor;
-    if (source.transform == GgufTransform::kRow) {
-      return {tensor.view.reshaped(Shape{1, tensor.view.numel()}), tensor.owner};
+    const CheckpointTensor tensor = load(source);
+    const Tensor& view = tensor.view;
+    switch (source.transform) {
+      case GgufTransform::kNone:
+      case GgufTransform::kNotAWeight:  // none of those is kept
+        return tensor;
+      case GgufTransform::kRow:
+        return {view.reshaped(Shape{1, view.numel()}), tensor.owner};
+      case GgufTransform::kSubtractOne:
+        return subtract_one(view, name);
+      case GgufTransform::kUnpermuteQ:
+        check_heads(view, 2 * num_heads_, name);
+        return unpermute(view, num_heads_);
+      case GgufTransform::kUnpermuteK:
+        check_heads(view, 2 * num_kv_heads_, name);
+        return unpermute(view, num_kv_heads_);
+      case GgufTransform::kGroupQkv:
+        check_argument(num_heads_ % num_kv_heads_ == 0,
+                       "{}: {} KV heads do not divide {} attention heads", path(), num_kv_heads_,
+                       num_heads_);
+        check_heads(view, num_heads_ + 2 * num_kv_heads_, name);
+        return group_qkv(view, num_heads_, num_kv_heads_);
     }
-    if (source.transform == GgufTransform::kSubtractOne) return subtract_one(tensor.view, name);
-    const int64_t heads =
-        source.transform == GgufTransform::kUnpermuteQ ? num_heads_ : num_kv_heads_;
-    const int64_t num_rows = tensor.view.size(0);
-    if (tensor.view.shape().rank() > 2 || num_rows % (2 * heads) != 0) {
-      throw_error(ErrorCode::kInvalidArgument, "{}: tensor {} is {}: no {} heads of even size",
-                  path(), quote_name(name), tensor.view.shape(), heads);
-    }
-    return unpermute(tensor.view, heads);
+    LANNER_CHECK(false);
   }
 
   const std::string& path() const override { return file_->path(); }
@@ -123,12 +154,41 @@ class GgufCheckpoint : public Checkpoint {
     }
   }
 
+  CheckpointTensor load(const Source& source) const {
+    const GgufTensorInfo& info = *source.info;
+    if (info.type == kGgufMxfp4) return load_mxfp4(info, source.index);
+    CheckpointTensor tensor = file_->tensor(info);
+    if (source.index >= 0) tensor.view = slice(tensor.view, source.index);
+    return tensor;
+  }
+
+  CheckpointTensor load_mxfp4(const GgufTensorInfo& info, int64_t index) const {
+    const CheckpointTensor bytes = file_->tensor_bytes(info);
+    std::vector<int64_t> shape = info.shape;
+    int64_t first = 0;
+    int64_t count = bytes.view.numel();
+    if (index >= 0) {
+      count /= shape[0];
+      first = index * count;
+      shape.erase(shape.begin());
+    }
+    return ggml_mxfp4_to_q8_0(bytes.view.data<const uint8_t>() + first, Shape(shape), info.name);
+  }
+
   // x[index], with one dimension less.
   static Tensor slice(const Tensor& x, int64_t index) {
     const int64_t rows = x.num_rows() / x.size(0);
     std::byte* data = x.raw_row(index * rows);
     std::vector<int64_t> sizes(x.shape().sizes().begin() + 1, x.shape().sizes().end());
     return Tensor(data, x.dtype(), Shape(sizes));
+  }
+
+  void check_heads(const Tensor& x, int64_t divisor, std::string_view name) const {
+    if (x.shape().rank() > 2 || x.size(0) % divisor != 0) {
+      throw_error(ErrorCode::kInvalidArgument,
+                  "{}: tensor {} is {}, which {} heads of Q and {} of K do not divide", path(),
+                  quote_name(name), x.shape(), num_heads_, num_kv_heads_);
+    }
   }
 
   CheckpointTensor subtract_one(const Tensor& x, std::string_view name) const {

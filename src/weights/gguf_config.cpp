@@ -3,26 +3,20 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numbers>
-#include <set>
 
 #include "base/error.h"
 #include "base/json.h"
+#include "weights/gguf_keys.h"
 #include "weights/gguf_names.h"
+#include "weights/gguf_rope.h"
 
 namespace lanner {
 namespace {
 
-// Keys of an architecture that say nothing about the maths.
-constexpr std::string_view kWithoutEffect[] = {
-    "rope.scaling.finetuned",  // a remark on how the model was trained
-    "tensor_data_layout",      // which converter: the rows of Q and K are permuted alike in all
-};
-
 class GgufConfig {
  public:
   explicit GgufConfig(const GgufFile& file)
-      : file_(file), architecture_(find_gguf_architecture(file)) {}
+      : file_(file), architecture_(find_gguf_architecture(file)), keys_(file, architecture_.name) {}
 
   Json build() {
     config_["model_type"] = std::string(architecture_.model_type);
@@ -44,39 +38,32 @@ class GgufConfig {
       add_head_dim();
     }
     add_vocab_size();
-    add_rope_scaling();
-    if (architecture_.model_type == "llama") add_biases();
+    add_gguf_rope_scaling(keys_, architecture_, config_);
     add_token_ids();
     config_["tie_word_embeddings"] = file_.find_tensor("output.weight") == nullptr;
-    if (file_.optional_bool(use("attention.causal")) == false) refuse("attention.causal");
-    for (const char* suffix : {"expert_count", "expert_used_count"}) {
-      if (used_.contains(fmt::format("{}.{}", architecture_.name, suffix))) continue;
-      if (file_.optional_int(use(suffix)).value_or(0) != 0) refuse(suffix);
+    add_what_only_one_family_has();
+    rename();
+    if (file_.optional_bool(keys_.use("attention.causal")) == false) {
+      keys_.refuse("attention.causal");
     }
-    refuse_unknown_keys();
+    for (const char* suffix :
+         {"expert_count", "expert_used_count", "expert_group_count", "expert_group_used_count"}) {
+      if (keys_.used(suffix)) continue;
+      if (file_.optional_int(keys_.use(suffix)).value_or(0) != 0) keys_.refuse(suffix);
+    }
+    keys_.refuse_unknown();
     return std::move(config_);
   }
 
  private:
-  // The full key; it counts as used from now on.
-  std::string use(std::string_view suffix) {
-    std::string key = fmt::format("{}.{}", architecture_.name, suffix);
-    used_.insert(key);
-    return key;
-  }
-
-  [[noreturn]] void refuse(std::string_view suffix) const {
-    throw_error(ErrorCode::kUnsupported, "{}: a model with {}.{} is not supported", file_.path(),
-                architecture_.name, suffix);
-  }
-
   void copy(const GgufConfigRow& row) {
-    const std::string key = use(row.gguf);
+    const std::string key = keys_.use(row.gguf);
     if (!row.required && !file_.contains(key)) return;
     const std::string hf(row.hf);
+    if (row.kind == GgufConfigRow::kCount && file_.required_int(key) == 0) return;
     if (row.kind == GgufConfigRow::kBool) {
       config_[hf] = file_.optional_bool(key).value_or(false);
-    } else if (row.kind == GgufConfigRow::kInt) {
+    } else if (row.kind != GgufConfigRow::kDouble) {
       const int64_t value = file_.required_int(key);
       if (value < 1 || value > INT32_MAX) {
         throw_error(ErrorCode::kInvalidArgument, "{}: {} is {}, expected 1 to {}", file_.path(),
@@ -98,19 +85,20 @@ class GgufConfig {
   void add_head_dim() {
     const int64_t heads = config_int("num_attention_heads");
     const int64_t default_dim = config_int("hidden_size") / heads;
-    const std::string key_length = use("attention.key_length");
+    const std::string key_length = keys_.use("attention.key_length");
     const int64_t head_dim = file_.optional_int(key_length).value_or(default_dim);
     if (head_dim < 1 || head_dim > INT32_MAX) {
       throw_error(ErrorCode::kInvalidArgument, "{}: the size of a head is {} ({} heads)",
                   file_.path(), head_dim, heads);
     }
     for (const char* suffix : {"attention.value_length", "rope.dimension_count"}) {
-      const int64_t value = file_.optional_int(use(suffix)).value_or(head_dim);
+      const int64_t value = file_.optional_int(keys_.use(suffix)).value_or(head_dim);
       if (architecture_.partial_rope && std::string_view(suffix).starts_with("rope") && value > 0 &&
-          value < head_dim) {
+          value <= head_dim) {
         // A little more than the ratio, so that its product with head_dim is not rounded below.
-        config_["partial_rotary_factor"] =
+        const double ratio =
             (static_cast<double>(value) + 1.0 / 64) / static_cast<double>(head_dim);
+        config_["partial_rotary_factor"] = std::min(ratio, 1.0);
         continue;
       }
       if (value != head_dim) {
@@ -125,11 +113,11 @@ class GgufConfig {
   // DeepSeek: what one value of a key means has changed. Newer files describe what is cached, one
   // head of the latent and the rotated part, and give the sizes of the heads by keys of their own.
   void add_latent_attention() {
-    const auto integer = [&](const char* suffix) { return file_.optional_int(use(suffix)); };
-    const int64_t cached_k = file_.required_int(use("attention.key_length"));
-    const int64_t cached_v = file_.required_int(use("attention.value_length"));
+    const auto integer = [&](const char* suffix) { return file_.optional_int(keys_.use(suffix)); };
+    const int64_t cached_k = file_.required_int(keys_.use("attention.key_length"));
+    const int64_t cached_v = file_.required_int(keys_.use("attention.value_length"));
     const int64_t head_dim = integer("attention.key_length_mla").value_or(cached_k);
-    const int64_t rope_dim = file_.required_int(use("rope.dimension_count"));
+    const int64_t rope_dim = file_.required_int(keys_.use("rope.dimension_count"));
     if (rope_dim < 1 || head_dim <= rope_dim || head_dim > INT32_MAX) {
       throw_error(ErrorCode::kInvalidArgument, "{}: heads of {} elements cannot rotate {} of them",
                   file_.path(), head_dim, rope_dim);
@@ -139,18 +127,26 @@ class GgufConfig {
     config_["qk_nope_head_dim"] = head_dim - rope_dim;
     config_["v_head_dim"] = integer("attention.value_length_mla").value_or(cached_v);
 
-    const int64_t gating = integer("expert_gating_func").value_or(1);
-    const int64_t groups = integer("expert_group_count").value_or(1);
-    const int64_t top_groups = integer("expert_group_used_count").value_or(1);
-    config_["n_group"] = groups;
-    config_["topk_group"] = top_groups;
-    if (gating == 2) {  // sigmoid
+    const int64_t groups = add_expert_groups();
+    const int64_t gating = integer("expert_gating_func").value_or(kSoftmax);
+    if (gating == kSigmoid) {
       config_["model_type"] = "deepseek_v3";
-    } else if (gating == 1) {
+    } else if (gating == kSoftmax) {
       config_["topk_method"] = groups > 1 ? "group_limited_greedy" : "greedy";
     } else {
-      refuse("expert_gating_func");
+      keys_.refuse("expert_gating_func");
     }
+  }
+
+  // Returns the number of groups.
+  int64_t add_expert_groups() {
+    const auto integer = [&](const char* suffix) {
+      return std::max<int64_t>(file_.optional_int(keys_.use(suffix)).value_or(1), 1);
+    };
+    const int64_t groups = integer("expert_group_count");
+    config_["n_group"] = groups;
+    config_["topk_group"] = integer("expert_group_used_count");
+    return groups;
   }
 
   void add_vocab_size() {
@@ -159,119 +155,13 @@ class GgufConfig {
       throw_error(ErrorCode::kNotFound, "{}: no tensor 'token_embd.weight'", file_.path());
     }
     const int64_t rows = embedding->shape[0];
-    const int64_t vocab_size = file_.optional_int(use("vocab_size")).value_or(rows);
+    const int64_t vocab_size = file_.optional_int(keys_.use("vocab_size")).value_or(rows);
     if (vocab_size != rows || rows > INT32_MAX) {
       throw_error(ErrorCode::kInvalidArgument,
                   "{}: the vocabulary size is {}, but 'token_embd.weight' has {} rows",
                   file_.path(), vocab_size, rows);
     }
     config_["vocab_size"] = rows;
-  }
-
-  void add_rope_scaling() {
-    const std::string type_key = use("rope.scaling.type");
-    const std::string factor_key = use("rope.scaling.factor");
-    const std::string linear_key = use("rope.scale_linear");  // in old files
-    const std::string original_key = use("rope.scaling.original_context_length");
-    const std::string attention_key = use("rope.scaling.attn_factor");
-    const bool has_factors = file_.find_tensor("rope_freqs.weight") != nullptr;
-
-    const std::optional<double> old_factor = file_.optional_double(linear_key);
-    const std::string type =
-        file_.optional_string(type_key).value_or(old_factor ? "linear" : "none");
-    const double factor = file_.optional_double(factor_key).value_or(old_factor.value_or(1.0));
-    const double attention_factor = file_.optional_double(attention_key).value_or(1.0);
-    if (!std::isfinite(factor) || factor <= 0.0) {
-      throw_error(ErrorCode::kInvalidArgument, "{}: {} is {}, expected a positive number",
-                  file_.path(), quote_name(factor_key), factor);
-    }
-    // What YaRN's stretch of the scores is made from; it takes that of cos and sin back.
-    const std::string log_key = use("rope.scaling.yarn_log_multiplier");
-    const double log_multiplier = file_.optional_double(log_key).value_or(0.0);
-    if (log_multiplier != 0.0 && !architecture_.latent_attention) {
-      refuse("rope.scaling.yarn_log_multiplier");
-    }
-    if (type != "yarn" && attention_factor != 1.0) refuse("rope.scaling.attn_factor");
-    if (type == "yarn" && !has_factors) {
-      config_["rope_scaling"] = {{"rope_type", "yarn"}, {"factor", factor}};
-      Json& scaling = config_["rope_scaling"];
-      if (const auto original = file_.optional_int(original_key)) {
-        scaling["original_max_position_embeddings"] = *original;
-      }
-      if (log_multiplier != 0.0) {
-        scaling["mscale"] = scaling["mscale_all_dim"] = log_multiplier / 0.1;
-      }
-      // GGUF's factor comes on top of YaRN's own 0.1 ln(factor) + 1, HF's replaces it.
-      if (attention_factor != 1.0) {
-        scaling["attention_factor"] = attention_factor * (0.1 * std::log(factor) + 1.0);
-      }
-    } else if (type == "linear" && !has_factors) {
-      if (factor != 1.0) config_["rope_scaling"] = {{"rope_type", "linear"}, {"factor", factor}};
-    } else if (type != "none" && !(has_factors && factor == 1.0)) {
-      throw_error(ErrorCode::kUnsupported, "{}: rope scaling {}{} is not supported", file_.path(),
-                  quote_name(type), has_factors ? " together with 'rope_freqs.weight'" : "");
-    }
-    if (has_factors) config_["rope_scaling"] = rope_factors();
-  }
-
-  // rope_freqs.weight divides each rotary frequency. The converter computes it from a llama3
-  // scaling; where the numbers show which, the config says that, else it lists them in the form of
-  // longrope, with which the maths are the same.
-  Json rope_factors() {
-    const GgufTensorInfo& info = *file_.find_tensor("rope_freqs.weight");
-    const CheckpointTensor tensor = file_.tensor(info);
-    const int64_t count = config_int("head_dim") / 2;
-    if (tensor.view.dtype() != DType::kF32 || tensor.view.shape() != Shape{count}) {
-      throw_error(ErrorCode::kInvalidArgument,
-                  "{}: tensor 'rope_freqs.weight' is {} {}, expected fp32 [{}]", file_.path(),
-                  tensor.view.dtype(), tensor.view.shape(), count);
-    }
-    const float* data = tensor.view.data<float>();
-    const std::vector<double> factors(data, data + count);
-    for (double factor : factors) {
-      if (!std::isfinite(factor) || factor <= 0.0) {
-        throw_error(ErrorCode::kInvalidArgument,
-                    "{}: tensor 'rope_freqs.weight' holds {}, expected positive numbers",
-                    file_.path(), factor);
-      }
-    }
-    const double theta = config_.at("rope_theta").get<double>();
-    const double largest = *std::max_element(factors.begin(), factors.end());
-    for (int64_t original = 64; original <= int64_t{1} << 20; original *= 2) {
-      if (!is_llama3(factors, theta, largest, static_cast<double>(original))) continue;
-      return {{"rope_type", "llama3"},
-              {"factor", largest},
-              {"low_freq_factor", 1.0},
-              {"high_freq_factor", 4.0},
-              {"original_max_position_embeddings", original}};
-    }
-    return {{"rope_type", "longrope"},
-            {"short_factor", factors},
-            {"long_factor", factors},
-            {"attention_factor", 1.0},
-            {"original_max_position_embeddings", config_int("max_position_embeddings")}};
-  }
-
-  // Whether these are the divisors of a llama3 scaling with the low and high frequency factors 1
-  // and 4 that every published model has (HF transformers/modeling_rope_utils.py).
-  static bool is_llama3(const std::vector<double>& factors, double theta, double factor,
-                        double original) {
-    if (factor <= 1.0) return false;
-    const double low = 1.0, high = 4.0;
-    const auto half = static_cast<double>(factors.size());
-    for (size_t i = 0; i < factors.size(); ++i) {
-      const double wavelength =
-          2.0 * std::numbers::pi * std::pow(theta, static_cast<double>(i) / half);
-      double expected = 1.0;
-      if (wavelength > original / low) {
-        expected = factor;
-      } else if (wavelength >= original / high) {
-        const double smooth = (original / wavelength - low) / (high - low);
-        expected = 1.0 / ((1.0 - smooth) / factor + smooth);
-      }
-      if (std::abs(factors[i] - expected) > 1e-4 * expected) return false;
-    }
-    return true;
   }
 
   bool has_tensor(const char* name) const { return file_.find_tensor(name) != nullptr; }
@@ -298,25 +188,96 @@ class GgufConfig {
     if (ends.size() > 1) config_["eos_token_id"] = ends;
   }
 
-  void refuse_unknown_keys() const {
-    const std::string prefix = fmt::format("{}.", architecture_.name);
-    std::vector<std::string> unknown;
-    for (const std::string& key : file_.keys()) {
-      if (!key.starts_with(prefix) || used_.count(key) != 0) continue;
-      const std::string_view suffix = std::string_view(key).substr(prefix.size());
-      if (std::ranges::find(kWithoutEffect, suffix) == std::end(kWithoutEffect)) {
-        unknown.push_back(quote_name(key));
+  void add_what_only_one_family_has() {
+    const std::string_view type = architecture_.model_type;
+    if (type == "llama") add_biases();
+    if (type == "gemma2") add_gemma_scale(/*layers_of_27b=*/46);
+    if (type == "gemma3_text") {
+      add_gemma_scale(/*layers_of_27b=*/62);
+      add_gemma3_windows();
+    }
+    if (type == "exaone4") add_layer_types(4);
+    if (type == "chatglm") {
+      config_["rope_ratio"] = config_.at("rope_theta").get<double>() / 10000.0;
+    }
+    if (type == "glm4_moe") {
+      add_expert_groups();
+      if (file_.optional_int(keys_.use("expert_gating_func")).value_or(kSigmoid) != kSigmoid) {
+        keys_.refuse("expert_gating_func");
+      }
+      const int64_t further = file_.optional_int(keys_.use("nextn_predict_layers")).value_or(0);
+      config_["num_hidden_layers"] = config_int("num_hidden_layers") - further;
+    }
+    if (type == "baichuan") add_baichuan_positions();
+  }
+
+  // GGUF does not say it; llama.cpp goes by the number of layers as well.
+  void add_gemma_scale(int64_t layers_of_27b) {
+    const int64_t of_head = config_int("head_dim");
+    const bool is_27b = config_int("num_hidden_layers") == layers_of_27b;
+    config_["query_pre_attn_scalar"] =
+        is_27b ? config_int("hidden_size") / config_int("num_attention_heads") : of_head;
+  }
+
+  void add_gemma3_windows() {
+    const bool has_windows = config_.contains("sliding_window");
+    if (!has_windows) config_["sliding_window"] = config_["max_position_embeddings"];
+    if (!config_.contains("rope_local_base_freq")) config_["rope_local_base_freq"] = 10000.0;
+    add_layer_types(has_windows ? 6 : 1);
+  }
+
+  // Which layers have a window: a list, or every one but each n-th.
+  void add_layer_types(int64_t default_period) {
+    const std::string key = keys_.use("attention.sliding_window_pattern");
+    const auto layers = static_cast<size_t>(config_int("num_hidden_layers"));
+    std::vector<int64_t> windowed;
+    if (file_.is_array(key)) {
+      windowed = file_.ints(key);
+      if (windowed.size() != layers) {
+        throw_error(ErrorCode::kInvalidArgument, "{}: {} has {} elements, but there are {} layers",
+                    file_.path(), quote_name(key), windowed.size(), layers);
+      }
+    } else {
+      const int64_t period = file_.optional_int(key).value_or(default_period);
+      for (size_t i = 0; i < layers; ++i) {
+        windowed.push_back(period > 0 && (static_cast<int64_t>(i) + 1) % period != 0);
       }
     }
-    if (unknown.empty()) return;
-    throw_error(ErrorCode::kUnsupported, "{}: metadata that Lanner does not know for {}: {}",
-                file_.path(), architecture_.name, fmt::join(unknown, ", "));
+    if (!config_.contains("sliding_window")) return;
+    Json types = Json::array();
+    for (const int64_t is_windowed : windowed) {
+      types.push_back(is_windowed != 0 ? "sliding_attention" : "full_attention");
+    }
+    config_["layer_types"] = types;
   }
+
+  // The larger size, of 40 layers, has ALiBi; GGUF does not say it.
+  void add_baichuan_positions() {
+    constexpr int64_t kLayersOf13b = 40;
+    if (config_.at("rope_theta").get<double>() != 10000.0) keys_.refuse("rope.freq_base");
+    config_.erase("rope_theta");
+    if (config_int("num_hidden_layers") != kLayersOf13b) return;
+    config_["model_max_length"] = config_["max_position_embeddings"];
+    config_.erase("max_position_embeddings");
+  }
+
+  void rename() {
+    for (const auto& [from, to] : architecture_.renames) {
+      const auto found = config_.find(from);
+      if (found == config_.end()) continue;
+      if (!to.empty()) config_[std::string(to)] = *found;
+      config_.erase(std::string(from));
+    }
+  }
+
+  // llama.cpp's numbers of what makes weights of a router's scores.
+  static constexpr int64_t kSoftmax = 1;
+  static constexpr int64_t kSigmoid = 2;
 
   const GgufFile& file_;
   const GgufArchitecture& architecture_;
+  GgufKeys keys_;
   Json config_ = Json::object();
-  std::set<std::string> used_;
 };
 
 }  // namespace

@@ -20,6 +20,7 @@ enum class GgufTransform {
   kUnpermuteK,
   kSubtractOne,  // stored as what the norm multiplies by, weight + 1
   kRow,          // [n] of what the checkpoint has as [1, n]
+  kGroupQkv,     // rows: all of Q, all of K, all of V -> for each KV head its queries, its K, its V
   // Not part of the HF checkpoint: goes into the config (factors of the rotary frequencies), or has
   // no effect.
   kNotAWeight,
@@ -36,7 +37,12 @@ struct GgufNameRow {
 
 // A metadata key, without the "<architecture>." in front, and the key of config.json that it is.
 struct GgufConfigRow {
-  enum Kind { kInt, kDouble, kBool };
+  enum Kind {
+    kInt,    // at least 1
+    kCount,  // 0 is as good as no key
+    kDouble,
+    kBool,
+  };
   std::string_view gguf;
   std::string_view hf;
   Kind kind;
@@ -47,6 +53,12 @@ struct GgufConfigRow {
 struct GgufFlagRow {
   std::string_view tensor;
   std::string_view hf;
+};
+
+// A key of a Llama's config.json and what the family calls it; empty: the family has no such key.
+struct GgufRenameRow {
+  std::string_view from;
+  std::string_view to;
 };
 
 // A model architecture of GGUF: everything that Lanner must know to see it as an HF checkpoint.
@@ -65,6 +77,7 @@ struct GgufArchitecture {
   bool partial_rope = false;
   // Multi-head latent attention: the sizes of its heads are keys of their own.
   bool latent_attention = false;
+  std::span<const GgufRenameRow> renames = {};
   // Further keys of config.json that GGUF does not have: JSON, or empty.
   std::string_view fixed = {};
 };

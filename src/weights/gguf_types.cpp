@@ -20,7 +20,7 @@ constexpr GgufTensorType kTypes[] = {
     {26, "I32", 1, 4, std::nullopt},        {27, "I64", 1, 8, std::nullopt},
     {28, "F64", 1, 8, std::nullopt},        {29, "IQ1_M", 256, 56, std::nullopt},
     {30, "BF16", 1, 2, DType::kBf16},       {34, "TQ1_0", 256, 54, std::nullopt},
-    {35, "TQ2_0", 256, 66, std::nullopt},   {39, "MXFP4", 32, 17, std::nullopt},
+    {35, "TQ2_0", 256, 66, std::nullopt},   {kGgufMxfp4, "MXFP4", 32, 17, std::nullopt},
     {40, "NVFP4", 64, 36, std::nullopt},    {41, "Q1_0", 128, 18, std::nullopt},
 };
 
@@ -36,7 +36,7 @@ const GgufTensorType* find_gguf_tensor_type(uint32_t id) {
 std::string supported_gguf_types() {
   std::string names;
   for (const GgufTensorType& type : kTypes) {
-    if (!type.dtype) continue;
+    if (!type.dtype && type.id != kGgufMxfp4) continue;
     if (!names.empty()) names += ", ";
     names += type.name;
   }

@@ -18,6 +18,9 @@ struct GgufTensorType {
   std::optional<DType> dtype;  // nothing: Lanner has no such type
 };
 
+// Has no DType of its own: GgufCheckpoint gives its tensors as q8_0 (weights/mxfp4.h).
+inline constexpr uint32_t kGgufMxfp4 = 39;
+
 // Nothing for an id that ggml does not have, or no longer.
 const GgufTensorType* find_gguf_tensor_type(uint32_t id);
 

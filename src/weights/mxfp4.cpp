@@ -27,6 +27,23 @@ bool is_zero(const uint8_t* block) {
   return true;
 }
 
+// Writes a block of q8_0 for the elements `twice`, each 2^(exponent - 127) / 2. Returns whether
+// fp16 holds that.
+bool write_q8_0(const int8_t* twice, int exponent, std::byte* out) {
+  const uint16_t scale = fp32_to_fp16(std::ldexp(0.5f, exponent - 127));
+  std::memcpy(out, &scale, sizeof scale);
+  std::memcpy(out + sizeof scale, twice, kMxfp4Elements);
+  return exponent >= kSmallestExponent && exponent <= kLargestExponent;
+}
+constexpr int64_t kQ8Bytes = 2 + kMxfp4Elements;
+
+[[noreturn]] void refuse_scale(const std::string& name, int exponent) {
+  throw_error(ErrorCode::kUnsupported,
+              "tensor '{}': an MXFP4 scale of 2^{} is outside of what fp16 holds; convert the "
+              "weights to bf16",
+              name, exponent - 127);
+}
+
 }  // namespace
 
 CheckpointTensor mxfp4_to_q8_0(const Tensor& values, const Tensor& scales, const std::string& name,
@@ -51,26 +68,36 @@ CheckpointTensor mxfp4_to_q8_0(const Tensor& values, const Tensor& scales, const
       for (int64_t b = 0; b < blocks; ++b, block += kBlockBytes) {
         int exponent = exponents[b];
         if (is_zero(block)) exponent = 127;
-        if (exponent < kSmallestExponent || exponent > kLargestExponent) refused = exponent;
-        const uint16_t scale = fp32_to_fp16(std::ldexp(0.5f, exponent - 127));
         int8_t q[kMxfp4Elements];
         for (int i = 0; i < kBlockBytes; ++i) {
           q[2 * i] = kTwice[block[i] & 15];
           q[2 * i + 1] = kTwice[block[i] >> 4];
         }
-        std::memcpy(out, &scale, sizeof scale);
-        std::memcpy(out + sizeof scale, q, sizeof q);
-        out += sizeof scale + sizeof q;
+        if (!write_q8_0(q, exponent, out)) refused = exponent;
+        out += kQ8Bytes;
       }
     }
   });
-  if (refused >= 0) {
-    throw_error(ErrorCode::kUnsupported,
-                "tensor '{}': an MXFP4 scale of 2^{} is outside of what fp16 holds; convert the "
-                "weights to bf16",
-                name, refused - 127);
-  }
+  if (refused >= 0) refuse_scale(name, refused);
   return {result, memory};
+}
+
+CheckpointTensor ggml_mxfp4_to_q8_0(const uint8_t* blocks, const Shape& shape,
+                                    const std::string& name) {
+  const int64_t count = shape.numel() / kMxfp4Elements;
+  auto memory = std::make_shared<Buffer>(static_cast<size_t>(count * kQ8Bytes));
+  std::byte* out = memory->data();
+  for (int64_t b = 0; b < count; ++b, blocks += 1 + kBlockBytes, out += kQ8Bytes) {
+    const int exponent = is_zero(blocks + 1) ? 127 : blocks[0];
+    int8_t q[kMxfp4Elements];
+    for (int i = 0; i < kBlockBytes; ++i) {
+      q[i] = kTwice[blocks[1 + i] & 15];
+      q[kBlockBytes + i] = kTwice[blocks[1 + i] >> 4];
+    }
+    if (!write_q8_0(q, exponent, out)) refuse_scale(name, exponent);
+  }
+  std::byte* data = memory->data();
+  return {Tensor(data, DType::kQ8_0, shape), std::move(memory)};
 }
 
 }  // namespace lanner

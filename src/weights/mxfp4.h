@@ -22,4 +22,9 @@ inline constexpr int64_t kMxfp4Elements = 32;  // of one block
 CheckpointTensor mxfp4_to_q8_0(const Tensor& values, const Tensor& scales, const std::string& name,
                                ThreadPool& threads);
 
+// The same for ggml's blocks: the exponent, then 16 bytes whose low bits are the first 16 elements
+// and whose high bits are the others. `blocks` are those of a matrix (or of one row) of `shape`.
+CheckpointTensor ggml_mxfp4_to_q8_0(const uint8_t* blocks, const Shape& shape,
+                                    const std::string& name);
+
 }  // namespace lanner
