@@ -202,13 +202,14 @@ RopeConfig::RopeConfig(const ConfigReader& config, int head_dim, const RopeDefau
 }
 
 int RopeConfig::max_length() const {
-  constexpr double kDynamicReach = 16.0;
+  constexpr double kReach = 16.0;
   constexpr double kLongest = 1 << 24;
   double length = max_position;
-  if (scaling == RopeScaling::kDynamic) length *= std::max(factor * kDynamicReach, 1.0);
-  // YaRN holds for twice the length that its factor is named after (arXiv 2309.00071, section 4.2).
-  if (scaling == RopeScaling::kYarn)
-    length = std::max(length, 2.0 * original_max_position * factor);
+  if (scaling == RopeScaling::kDynamic) length *= std::max(factor * kReach, 1.0);
+  // The reference has no limit, and max_position_embeddings counts before or after scaling.
+  if (scaling == RopeScaling::kYarn) {
+    length = std::max(length, original_max_position * factor * kReach);
+  }
   return static_cast<int>(std::min(length, kLongest));
 }
 

@@ -55,6 +55,7 @@ DecoderSpec bloom(const ConfigReader& c) {
                .bias = true,
                .up = "dense_h_to_4h",
                .down = "dense_4h_to_h"};
+  c.ignore("slow_but_exact");  // the order of additions
   c.refuse_unless("n_inner", static_cast<int>(block.mlp.intermediate));
   const int layers = read_either(c, "n_layer", "num_hidden_layers");
   spec.blocks.assign(static_cast<size_t>(layers), block);

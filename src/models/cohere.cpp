@@ -16,9 +16,9 @@ NormConfig read_norm(const ConfigReader& c) {
       .name = "", .kind = NormKind::kLayer, .epsilon = c.optional_float("layer_norm_eps", 1e-5f)};
 }
 
-DecoderSpec read_cohere(const ConfigReader& c) {
-  DecoderSpec spec =
-      read_llama_like(c, read_norm(c), /*tied_by_default=*/true, {.style = RopeStyle::kPairs});
+DecoderSpec read_cohere(const ConfigReader& c, double theta) {
+  DecoderSpec spec = read_llama_like(c, read_norm(c), /*tied_by_default=*/true,
+                                     {.style = RopeStyle::kPairs, .theta = theta});
   const bool bias = c.optional_bool("attention_bias", false);
   for (BlockConfig& block : spec.blocks) {
     block.residual = Residual::kParallel;
@@ -33,7 +33,7 @@ DecoderSpec read_cohere(const ConfigReader& c) {
 }  // namespace
 
 DecoderSpec cohere(const ConfigReader& c) {
-  DecoderSpec spec = read_cohere(c);
+  DecoderSpec spec = read_cohere(c, 500000.0);
   if (!c.optional_bool("use_qk_norm", false)) return spec;
   const NormConfig norm = read_norm(c);
   for (BlockConfig& block : spec.blocks) {
@@ -45,7 +45,7 @@ DecoderSpec cohere(const ConfigReader& c) {
 }
 
 DecoderSpec cohere2(const ConfigReader& c) {
-  DecoderSpec spec = read_cohere(c);
+  DecoderSpec spec = read_cohere(c, 10000.0);
   const int window = c.optional_int("sliding_window", 4096);
   const int pattern = c.optional_int("sliding_window_pattern", 4);
   const std::vector<bool> windowed =

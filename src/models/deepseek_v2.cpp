@@ -27,6 +27,9 @@ DecoderSpec read_deepseek_blocks(const ConfigReader& c, RopeStyle rope_style) {
   check_argument(attention.rope_dim % 2 == 0 && attention.kv_rank % 2 == 0,
                  "{}: {} and kv_lora_rank {} must be even", c.key_path("qk_rope_head_dim"),
                  attention.rope_dim, attention.kv_rank);
+  // Both are written by transformers, from the sizes above.
+  c.refuse_unless("head_dim", attention.rope_dim);
+  c.refuse_unless("qk_head_dim", attention.nope_dim + attention.rope_dim);
   attention.bias = c.optional_bool("attention_bias", false);
   attention.rope = RopeConfig(c, attention.rope_dim, {.style = rope_style});
   const double scale = 1.0 / std::sqrt(attention.nope_dim + attention.rope_dim);

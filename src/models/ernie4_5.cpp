@@ -5,7 +5,8 @@
 namespace lanner {
 
 DecoderSpec ernie4_5(const ConfigReader& c) {
-  DecoderSpec spec = read_llama_like(c, /*tied_by_default=*/true, {.style = RopeStyle::kPairs});
+  DecoderSpec spec =
+      read_llama_like(c, /*tied_by_default=*/true, {.style = RopeStyle::kPairs, .theta = 500000.0});
   const bool bias = c.optional_bool("use_bias", false);
   for (BlockConfig& block : spec.blocks) {
     block.attention.qkv_bias = block.attention.output_bias = bias;

@@ -47,6 +47,7 @@ DecoderSpec falcon(const ConfigReader& c) {
     // RW adds ALiBi before the scores are scaled, and the reference adds it twice: to the scores
     // and in its mask (docs/models_notes.md).
     attention.alibi = true;
+    for (const char* key : {"rope_theta", "rope_scaling", "rope_parameters"}) c.ignore(key);
     attention.alibi_scale = 2.0f * attention.scale;
   } else {
     attention.rope = RopeConfig(c, attention.head_dim, {.max_position = spec.max_position});

@@ -7,7 +7,7 @@
 namespace lanner {
 
 DecoderSpec mixtral(const ConfigReader& c) {
-  DecoderSpec spec = read_llama_like(c);
+  DecoderSpec spec = read_llama_like(c, /*tied_by_default=*/false, {.theta = 1e6});
   MoeConfig moe = read_experts(c, spec.hidden_size, "num_local_experts", "intermediate_size");
   moe.router.normalize = true;
   moe.gate = "experts.{}.w1";

@@ -8,7 +8,9 @@ namespace lanner {
 
 DecoderSpec qwen3_moe(const ConfigReader& c) {
   DecoderSpec spec = read_llama_like(c);
-  MoeConfig moe = read_experts(c, spec.hidden_size, "num_experts", "moe_intermediate_size");
+  // transformers 5 writes it under the other name.
+  const char* count_key = c.contains("num_local_experts") ? "num_local_experts" : "num_experts";
+  MoeConfig moe = read_experts(c, spec.hidden_size, count_key, "moe_intermediate_size");
   moe.router.normalize = c.optional_bool("norm_topk_prob", false);
   const std::vector<bool> sparse = read_sparse_layers(c, spec.blocks.size());
   const bool bias = c.optional_bool("attention_bias", false);

@@ -8,7 +8,7 @@
 namespace lanner {
 
 DecoderSpec smollm3(const ConfigReader& c) {
-  DecoderSpec spec = read_llama_like(c, /*tied_by_default=*/true);
+  DecoderSpec spec = read_llama_like(c, /*tied_by_default=*/true, {.theta = 2e6});
   const size_t layers = spec.blocks.size();
   const int interval = c.optional_int("no_rope_layer_interval", 4);
   std::vector<int> rotates;  // what no_rope_layers[i] = 1 says, in spite of its name
