@@ -19,8 +19,20 @@ enum class Pooling {
   kFirst,  // of the first token (cls)
 };
 
-// "mean", "last", "first".
-const char* pooling_name(Pooling pooling);
+inline constexpr Pooling kPoolings[] = {Pooling::kMean, Pooling::kLast, Pooling::kFirst};
+
+// "mean", "last", "first". Inline: fronts know the names without the library behind the headers.
+constexpr const char* pooling_name(Pooling pooling) {
+  switch (pooling) {
+    case Pooling::kMean:
+      return "mean";
+    case Pooling::kLast:
+      return "last";
+    case Pooling::kFirst:
+      return "first";
+  }
+  return "";
+}
 
 // A text that is to become a vector.
 struct EmbeddingRequest {

@@ -18,8 +18,6 @@ namespace {
 
 using Ids = std::vector<int32_t>;
 
-constexpr Pooling kPoolings[] = {Pooling::kMean, Pooling::kLast, Pooling::kFirst};
-
 EmbeddingRequest request_for(Ids ids, Pooling pooling, bool normalized = true) {
   return {.input = std::move(ids), .pooling = pooling, .normalized = normalized};
 }

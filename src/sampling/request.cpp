@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lanner/request.h"
 
-#include "lanner/embedding.h"
-
 namespace lanner {
 
 const char* finish_reason_name(FinishReason reason) {
@@ -19,18 +17,6 @@ const char* finish_reason_name(FinishReason reason) {
       return "aborted";
     case FinishReason::kError:
       return "error";
-  }
-  return "";
-}
-
-const char* pooling_name(Pooling pooling) {
-  switch (pooling) {
-    case Pooling::kMean:
-      return "mean";
-    case Pooling::kLast:
-      return "last";
-    case Pooling::kFirst:
-      return "first";
   }
   return "";
 }

@@ -21,8 +21,6 @@
 namespace lanner::server {
 namespace {
 
-constexpr Pooling kPoolings[] = {Pooling::kMean, Pooling::kLast, Pooling::kFirst};
-
 // One per text; the engine's thread fills them in, then tells the formatter.
 using Embeddings = std::shared_ptr<std::vector<TextEmbedding>>;
 
