@@ -145,8 +145,8 @@ void handle_embeddings(const CallPtr& call) {
   const Json& body = call->body;
   // First, so that a list that is too long is told of as a limit.
   const std::vector<Prompt> inputs = read_prompts(body, "input", "inputs", app.limits().inputs);
-  check_schema(body, embeddings_request_schema(app), "");
   Model& model = app.model_of(body);
+  check_schema(body, embeddings_request_schema(app), "");
   EmbeddingOptions options;
   options.normalized = value_of(body, "normalize", true);
   options.base64 = value_of<std::string>(body, "encoding_format", "float") == "base64";
