@@ -16,16 +16,16 @@ bool flag(const Json& body, const char* name, bool otherwise) {
 }  // namespace
 
 void handle_tokenize(const CallPtr& call) {
-  check_schema(call->body, tokenize_request_schema(call->app), "");
   const Model& model = call->app.model_of(call->body);
+  check_schema(call->body, tokenize_request_schema(call->app), "");
   const std::vector<int32_t> ids = model.llm->tokenize(
       call->body.at("text").get<std::string>(), flag(call->body, "add_special_tokens", true));
   call->respond({{"model", model.source.name}, {"count", ids.size()}, {"tokens", ids}});
 }
 
 void handle_detokenize(const CallPtr& call) {
-  check_schema(call->body, detokenize_request_schema(call->app), "");
   const Model& model = call->app.model_of(call->body);
+  check_schema(call->body, detokenize_request_schema(call->app), "");
   std::vector<int32_t> ids;
   for (const Json& id : call->body.at("tokens")) ids.push_back(to_int(id));
   call->respond(
@@ -34,8 +34,8 @@ void handle_detokenize(const CallPtr& call) {
 }
 
 void handle_apply_template(const CallPtr& call) {
-  check_schema(call->body, apply_template_request_schema(call->app), "");
   const Model& model = call->app.model_of(call->body);
+  check_schema(call->body, apply_template_request_schema(call->app), "");
   ChatRequest chat = read_chat(call->body, call->app.config());
   chat.add_generation_prompt = flag(call->body, "add_generation_prompt", true);
   call->respond({{"model", model.source.name}, {"prompt", model.llm->render(chat)}});
