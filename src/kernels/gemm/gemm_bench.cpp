@@ -5,22 +5,19 @@
 // over the rounds: `of_read` of the read bandwidth (the limit of few rows), `of_peak` of the
 // arithmetic the kernel uses (the limit of many), `of_roofline` of the longer of both.
 #include <algorithm>
-#include <chrono>
-#include <cstring>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <sched.h>
 
 #include "base/testing/random.h"
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/packed_weight.h"
+#include "kernels/gemm/testing/machine_limits.h"
 #ifdef LANNER_WITH_ONEDNN
 #include "kernels/gemm/onednn.h"
 #endif
-#include "kernels/machine_peak/kernels.h"
 
 namespace lanner {
 namespace {
@@ -29,71 +26,6 @@ constexpr int64_t kSize = 4096;  // n and k
 constexpr int64_t kBytesBeyondCaches = int64_t{256} << 20;
 constexpr int kRounds = 7;
 constexpr double kRoundSeconds = 0.02;
-
-std::vector<int> affine_cpus() {
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  sched_getaffinity(0, sizeof set, &set);
-  std::vector<int> cpus;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(static_cast<size_t>(cpu), &set)) cpus.push_back(cpu);
-  }
-  return cpus;
-}
-
-ThreadPool& pool() {
-  static ThreadPool pool = [] {
-    const std::vector<int> cpus = affine_cpus();
-    pin_this_thread(cpus.front());  // else it can end up beside another on one CPU
-    return ThreadPool(cpus);
-  }();
-  return pool;
-}
-
-template <typename Function>
-double seconds(Function function) {
-  const auto begin = std::chrono::steady_clock::now();
-  function();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
-// A thread's share of the memory that is read to know the bandwidth.
-constexpr int64_t kReadBytes = int64_t{64} << 20;
-
-// One pass over memory that fits no cache: bytes per second of all threads.
-double read_pass() {
-  static const ReadFn read = select_read(cpu_isa()).read;
-  static const Buffer buffer = [] {
-    Buffer memory(static_cast<size_t>(kReadBytes * pool().size()));
-    pool().run([&](int thread) {
-      std::memset(memory.data() + thread * kReadBytes, 1, static_cast<size_t>(kReadBytes));
-    });
-    return memory;
-  }();
-  const double time = seconds([&] {
-    pool().run([&](int thread) {
-      benchmark::DoNotOptimize(read(buffer.data() + thread * kReadBytes, kReadBytes / 8));
-    });
-  });
-  return static_cast<double>(kReadBytes * pool().size()) / time;
-}
-
-// One pass of multiply-adds on registers: operations per second of all threads; 0 where there is no
-// instruction for the type.
-double peak_pass(PeakType type) {
-  const PeakKernel* kernel = select_peak(type, cpu_isa());
-  if (kernel == nullptr) return 0.0;
-  constexpr int64_t kPeakRounds = 300000;
-  const double time = seconds(
-      [&] { pool().run([&](int) { benchmark::DoNotOptimize(kernel->run(kPeakRounds)); }); });
-  return static_cast<double>(kPeakRounds * kernel->operations) * pool().size() / time;
-}
 
 // Random bytes in which every fp16 scale is harmless.
 std::vector<std::byte> random_blocks(DType dtype) {

@@ -54,6 +54,8 @@ constexpr std::array kWeightTypes = {
     WeightType{GemmGroup::kI4G32, DType::kQ4_0, std::nullopt},
     WeightType{GemmGroup::kI4G32, DType::kQ4_0, DType::kI4},
     WeightType{GemmGroup::kI4G32M, DType::kQ4_1, std::nullopt},
+    WeightType{GemmGroup::kI4G32M, DType::kQ4_1, DType::kI4},
+    WeightType{GemmGroup::kI4G32MK, DType::kQ4K, DType::kI4},
     WeightType{GemmGroup::kI8G32, DType::kQ5_0, std::nullopt},
     WeightType{GemmGroup::kI8G32, DType::kQ8_0, std::nullopt},
     WeightType{GemmGroup::kI8G32M, DType::kQ5_1, std::nullopt},
@@ -145,8 +147,32 @@ bool stays_exact(const WeightType& type) {
 
 float half(float value) { return fp16_to_fp32(fp32_to_fp16(value)); }
 
+// What the scalar quantiser leaves of a group of int4, its first `count` values; the search for the
+// scale is tested by itself.
+void quantize_int4(float* values, int64_t count, int64_t group_size) {
+  const GemmGroup group = group_size == 32   ? GemmGroup::kI4G32
+                          : group_size == 64 ? GemmGroup::kI4G64
+                                             : GemmGroup::kI4G128;
+  const GemmLayout layout = gemm_layout(group);
+  std::vector<float> w(static_cast<size_t>(kPanelRows * layout.k_block));
+  std::copy_n(values, count, w.begin());
+  std::vector<std::byte> panel(static_cast<size_t>(layout.block_bytes));
+  select_gemm_quantizer(group, Isa{})(w.data(), layout.k_block, layout.k_block, panel.data());
+  uint16_t scale;
+  std::memcpy(&scale, panel.data() + layout.scale_offset, sizeof scale);
+  for (int64_t i = 0; i < count; ++i) {
+    const auto byte = static_cast<int>(
+        panel[static_cast<size_t>(layout.q_offset + i / 8 * kPanelRows * 4 + i % 4)]);
+    const int q = i % 8 < 4 ? byte & 15 : byte >> 4;
+    values[i] = fp16_to_fp32(scale) * static_cast<float>(q - 8);
+  }
+}
+
 // `count` values of a group of `group` to what quantising leaves of them.
 void quantize_group(DType packed, float* values, int64_t count, int64_t group) {
+  if (packed == DType::kI4 || packed == DType::kI4G64 || packed == DType::kI4G128) {
+    return quantize_int4(values, count, group);
+  }
   float high = count < group ? 0.0f : values[0];  // the rest is padded with zeros
   float low = high;
   for (int64_t i = 0; i < count; ++i) {
@@ -166,9 +192,6 @@ void quantize_group(DType packed, float* values, int64_t count, int64_t group) {
       const float inverse = 1.0f / d;
       const float min = half(low);
       value = d * std::clamp(std::nearbyint(value * inverse - min * inverse), 0.0f, 15.0f) + min;
-    } else {
-      const float d = half((high == largest ? largest : -largest) / -8.0f);
-      value = d * (std::clamp(std::nearbyint(value * (1.0f / d) + 8.0f), 0.0f, 15.0f) - 8.0f);
     }
   }
 }
@@ -568,6 +591,38 @@ TEST(Gemm, QuantisingGivesTheSameBytesOnEveryIsa) {
   EXPECT_EQ(select_gemm_quantizer(GemmGroup::kBf16, cpu_isa()), nullptr);
   const Tensor part(w.data(), DType::kF32, {n, k});
   EXPECT_EQ(PackedWeight::pack({&part, 1}, {DType::kI4G128}, pool(2)).n(), n);
+}
+
+// The scale of a group is searched for: better than the one that its largest value alone would
+// give, and values that are multiples of a scale stay as they are.
+TEST(Gemm, Int4ScalesHaveASmallSquaredError) {
+  for (const int64_t group : {32, 64, 128}) {
+    SCOPED_TRACE(group);
+    double searched = 0.0, plain = 0.0;
+    for (uint32_t seed = 0; seed < 200; ++seed) {
+      const std::vector<float> values = random_normal(group, seed);
+      float largest = values[0];
+      for (const float value : values) {
+        if (std::abs(value) > std::abs(largest)) largest = value;
+      }
+      std::vector<float> actual = values;
+      quantize_int4(actual.data(), group, group);
+      const float d = half(largest / -8.0f);
+      for (size_t i = 0; i < values.size(); ++i) {
+        const float by_largest = d * std::clamp(std::nearbyint(values[i] / d), -8.0f, 7.0f);
+        searched += std::pow(values[i] * (actual[i] - values[i]), 2.0);
+        plain += std::pow(values[i] * (by_largest - values[i]), 2.0);
+      }
+    }
+    EXPECT_LT(searched, 0.9 * plain);
+
+    std::vector<float> multiples;
+    for (int64_t i = 0; i < group; ++i)
+      multiples.push_back(0.125f * static_cast<float>(i % 16 - 8));
+    std::vector<float> same = multiples;
+    quantize_int4(same.data(), group, group);
+    EXPECT_EQ(same, multiples);
+  }
 }
 
 TEST(Gemm, RefusesShapesThatDoNotMatch) {

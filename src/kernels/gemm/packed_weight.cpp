@@ -13,8 +13,13 @@
 namespace lanner {
 namespace {
 
-// What a part is packed as: a plain type, a packing, or its own block type. Blocks whose layout is
-// the packing's stay as they are, exactly.
+bool has_four_bits(DType source) {
+  return source == DType::kQ2K || source == DType::kQ3K || source == DType::kQ4_0 ||
+         source == DType::kQ4_1 || source == DType::kQ4K;
+}
+
+// What a part is packed as: a plain type, a packing, or its own block type. Blocks that have as few
+// bits as the packing stay as they are, exactly.
 DType target_dtype(DType source, std::optional<DType> wanted) {
   if (is_packing(source) || source == DType::kI32) {
     throw_error(ErrorCode::kUnsupported, "[gemm] cannot multiply by {} weights", source);
@@ -27,9 +32,8 @@ DType target_dtype(DType source, std::optional<DType> wanted) {
     case DType::kI8:
       return source == DType::kQ8_0 || source == DType::kQ5_0 ? source : *wanted;
     case DType::kI4:
-      return source == DType::kQ4_0 ? source : *wanted;
     case DType::kI4Asym:
-      return source == DType::kQ4_1 ? source : *wanted;
+      return has_four_bits(source) ? source : *wanted;
     case DType::kF32:
     case DType::kF16:
     case DType::kBf16:
