@@ -83,6 +83,64 @@ TEST_P(FamilyConfigTest, SizesThatCannotBeAreRefused) {
   }
 }
 
+// A wrong word is an error that has the key, the word, and the words that work.
+struct WrongValue {
+  const char* family;
+  const char* key;
+  const char* value;  // JSON
+  std::vector<std::string> words;
+};
+
+const WrongValue kWrongValues[] = {
+    {"llama-mha", "model_type", R"("llama9")", {"llama9", "qwen2", "gemma3_text", "chatglm"}},
+    {"llama-mha", "hidden_act", R"("swiglu")", {"swiglu", "silu", "gelu", "relu2"}},
+    {"qwen2_moe", "hidden_act", R"("tanh")", {"tanh", "silu", "gelu_pytorch_tanh"}},
+    {"opt-125m", "activation_function", R"("mish")", {"mish", "relu", "gelu"}},
+    {"gpt2", "activation_function", R"("elu")", {"elu", "gelu_new", "relu"}},
+    {"starcoder2", "hidden_act", R"("geglu")", {"geglu", "gelu_pytorch_tanh"}},
+    {"gemma", "hidden_activation", R"("relu")", {"relu", "gelu_pytorch_tanh"}},
+    {"gemma2", "hidden_activation", R"("tanhshrink")", {"tanhshrink", "gelu_pytorch_tanh"}},
+    {"falcon-7b", "activation", R"("celu")", {"celu", "gelu", "relu"}},
+    {"llama-mha", "rope_scaling", R"({"type": "ntk", "factor": 2})", {"ntk", "yarn", "llama3"}},
+    {"qwen2-yarn", "rope_scaling", R"({"rope_type": "mrope"})", {"mrope", "dynamic", "longrope"}},
+    {"glm4", "rope_scaling", R"({"rope_type": "polar"})", {"polar", "linear", "su"}},
+    {"deepseek_v3", "rope_scaling", R"({"type": "abf"})", {"abf", "yarn", "default"}},
+    {"deepseek_v2", "topk_method", R"("best")", {"best", "greedy", "group_limited_greedy"}},
+    {"deepseek_v2", "scoring_func", R"("sigmoid")", {"sigmoid", "softmax"}},
+    {"deepseek_v3", "scoring_func", R"("softmax")", {"softmax", "sigmoid"}},
+    {"starcoder2", "norm_type", R"("rms_norm")", {"rms_norm", "layer_norm"}},
+    {"hunyuan_v1_dense", "norm_type", R"("layer")", {"layer", "rms"}},
+    {"granite", "position_embedding_type", R"("nope")", {"nope", "rope"}},
+    {"cohere2", "position_embedding_type", R"("alibi")", {"alibi", "rope_gptj"}},
+    {"gemma3_text",
+     "layer_types",
+     R"(["ring", "ring", "ring", "ring"])",
+     {"ring", "sliding_attention", "full_attention"}},
+    {"exaone4", "sliding_window_pattern", R"("LLX")", {"LLX", "L (sliding window)", "G (global)"}},
+    {"baichuan-7b", "architectures", R"(["Baichuan3"])", {"Baichuan3", "BaiChuanForCausalLM"}},
+    {"gpt_oss", "quantization_config", R"({"quant_method": "fp8"})", {"fp8", "mxfp4"}},
+    {"chatglm2", "interleaved_qkv", "true", {"true", "false"}},
+    {"mistral", "position_embedding_type", R"("relative")", {"does not know"}},
+};
+
+TEST(FamilyConfig, AWrongWordIsNamedWithThoseThatWork) {
+  for (const WrongValue& wrong : kWrongValues) {
+    SCOPED_TRACE(std::string(wrong.family) + ", " + wrong.key);
+    Json config = golden_config(wrong.family);
+    config[wrong.key] = Json::parse(wrong.value);
+    try {
+      info_of(config);
+      ADD_FAILURE() << "was accepted";
+    } catch (const Error& error) {
+      const std::string message = error.what();
+      EXPECT_NE(message.find(wrong.key), std::string::npos) << message;
+      for (const std::string& word : wrong.words) {
+        EXPECT_NE(message.find(word), std::string::npos) << word << " in: " << message;
+      }
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(
     Families, FamilyConfigTest, testing::ValuesIn(golden_families()), [](const auto& test) {
       std::string name = test.param;
