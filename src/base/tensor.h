@@ -77,7 +77,7 @@ class Tensor {
     return Tensor(data_ + begin * row_bytes_, dtype_, Shape{end - begin, shape_.size(-1)},
                   row_stride_);
   }
-  // Columns [begin, end) of every row: a view with the same row stride. Not for block types.
+  // Columns [begin, end) of every row, the same row stride; blocks are never cut.
   Tensor columns(int64_t begin, int64_t end) const {
     LANNER_CHECK(0 <= begin && begin <= end && end <= shape_.size(-1));
     return Tensor(data_ + dtype_bytes(dtype_, begin), dtype_, Shape{num_rows(), end - begin},

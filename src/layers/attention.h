@@ -62,37 +62,42 @@ class AttentionLayer {
  public:
   virtual ~AttentionLayer() = default;
 
-  // y = attention(x), or y += attention(x); x, y [num_tokens, hidden] fp32. y must not overlap x.
+  // Puts attention(x) into the sum over the ranks; x [num_tokens, hidden] fp32, which y of the sum
+  // must not overlap.
   virtual void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
-                       const Tensor& y, bool accumulate, ExecutionContext& context) const = 0;
+                       RankSum& sum, ExecutionContext& context) const = 0;
   virtual void tally(WeightTally& tally) const = 0;
 };
 
 // Multi-head and grouped-query attention: one GEMM for Q, K and V, norm and rotation of the heads,
-// the store of the new K and V, attention, the output projection.
+// the store of the new K and V, attention, the output projection. Each rank has some of the heads
+// (share_of_heads), with their K and V in its own cache.
 class Attention : public AttentionLayer {
  public:
   // rotary is shared by the layers of a model; null without RoPE.
   Attention(const AttentionConfig& config, std::shared_ptr<const RotaryEmbedding> rotary,
             const WeightScope& weights, LoadContext& context);
 
-  void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
-               const Tensor& y, bool accumulate, ExecutionContext& context) const override;
+  void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache, RankSum& sum,
+               ExecutionContext& context) const override;
   void tally(WeightTally& tally) const override {
     tally.add(qkv_);
     tally.add(output_);
   }
 
  private:
+  void norm_heads(const Tensor& q, const Tensor& k, int64_t num_tokens,
+                  ExecutionContext& context) const;
   void scale_by_log_n(const Tensor& q, const ForwardBatch& batch, ExecutionContext& context) const;
 
   AttentionConfig config_;
+  HeadShare heads_;
   std::shared_ptr<const RotaryEmbedding> rotary_;
   ColumnParallelLinear qkv_;
   RowParallelLinear output_;
   std::optional<HeadNorm> q_norm_, k_norm_;
-  std::vector<float> sinks_;         // [num_heads], or empty
-  std::vector<float> alibi_slopes_;  // [num_heads], or empty
+  std::vector<float> sinks_;         // [this rank's heads], or empty
+  std::vector<float> alibi_slopes_;  // [this rank's heads], or empty
 };
 
 // ALiBi's slope of each head: 2^(-8i/n), i = 1 … n for n a power of two; else those of the next

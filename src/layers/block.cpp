@@ -61,11 +61,17 @@ DecoderBlock::Half DecoderBlock::make_half(const BlockConfig& config,
 template <typename Inner>
 void DecoderBlock::add(const Half& half, const Tensor& x, const Tensor& hidden,
                        ExecutionContext& context, const Inner& inner) const {
-  const bool in_place = !half.output_norm && output_scale_ == 1.0f && x.raw() != hidden.raw();
-  if (in_place) return inner(x, hidden, /*accumulate=*/true);
+  if (is_plain(half) && x.raw() != hidden.raw()) {
+    RankSum sum(hidden, context);
+    inner(x, sum);
+    return sum.finish();
+  }
   const Workspace::Scope scope(context.workspace);
   const Tensor y = context.workspace.tensor(DType::kF32, hidden.shape());
-  inner(x, y, /*accumulate=*/false);
+  set_zero(y);
+  RankSum sum(y, context);
+  inner(x, sum);
+  sum.finish();
   if (half.output_norm) half.output_norm->forward(y, y, context);
   scaled_add(output_scale_, y, 1.0f, hidden, context.threads);
 }
@@ -88,12 +94,10 @@ void DecoderBlock::forward_half(const Half& half, const Tensor& hidden, Executio
 
 void DecoderBlock::forward(const ForwardBatch& batch, const KvCacheView& cache,
                            const Tensor& hidden, ExecutionContext& context) const {
-  const auto attend = [&](const Tensor& x, const Tensor& y, bool accumulate) {
-    attention_->forward(x, batch, cache, y, accumulate, context);
+  const auto attend = [&](const Tensor& x, RankSum& sum) {
+    attention_->forward(x, batch, cache, sum, context);
   };
-  const auto feed_forward = [&](const Tensor& x, const Tensor& y, bool accumulate) {
-    mlp_->forward(x, y, accumulate, context);
-  };
+  const auto feed_forward = [&](const Tensor& x, RankSum& sum) { mlp_->forward(x, sum, context); };
   if (residual_ != Residual::kParallel) {
     forward_half(attention_half_, hidden, context, attend);
     forward_half(mlp_half_, hidden, context, feed_forward);
@@ -107,6 +111,13 @@ void DecoderBlock::forward(const ForwardBatch& batch, const KvCacheView& cache,
   if (mlp_half_.norm) {
     mlp_input = context.workspace.tensor(DType::kF32, hidden.shape());
     mlp_half_.norm->forward(hidden, mlp_input, context);
+  }
+  if (is_plain(attention_half_) && is_plain(mlp_half_)) {
+    // One exchange for both.
+    RankSum sum(hidden, context);
+    attend(normed, sum);
+    feed_forward(mlp_input, sum);
+    return sum.finish();
   }
   add(attention_half_, normed, hidden, context, attend);
   add(mlp_half_, mlp_input, hidden, context, feed_forward);

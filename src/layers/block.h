@@ -81,10 +81,12 @@ class DecoderBlock {
   static Half make_half(const BlockConfig& config, const std::optional<NormConfig>& norm,
                         const std::optional<NormConfig>& output_norm, int64_t hidden,
                         const WeightScope& weights);
-  // inner(x, y, accumulate) computes y = f(x) or y += f(x).
+  // inner(x, sum) puts f(x) into the sum over the ranks.
   template <typename Inner>
   void forward_half(const Half& half, const Tensor& hidden, ExecutionContext& context,
                     const Inner& inner) const;
+  // The half is added to the stream as it is: its last GEMM can do so.
+  bool is_plain(const Half& half) const { return !half.output_norm && output_scale_ == 1.0f; }
   // hidden += output_scale * output_norm(inner(x))
   template <typename Inner>
   void add(const Half& half, const Tensor& x, const Tensor& hidden, ExecutionContext& context,

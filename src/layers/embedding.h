@@ -13,7 +13,7 @@
 namespace lanner {
 
 // A table of vectors, read row by row from the checkpoint's own memory map: only rows that occur
-// are ever loaded.
+// are ever loaded. Every rank looks up its tokens itself: ranks of one machine share those pages.
 class Embedding {
  public:
   Embedding(const WeightScope& weights, int64_t num_rows, int64_t width)

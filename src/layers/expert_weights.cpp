@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/expert_weights.h"
 
+#include <algorithm>
 #include <memory>
 
 #include "base/buffer.h"
@@ -22,11 +23,25 @@ struct StackedMatrix {
 
 class Loader {
  public:
-  Loader(const MoeConfig& config, const WeightScope& weights, LoadContext& context)
-      : config_(config), weights_(weights), context_(context) {}
+  Loader(const MoeConfig& config, const Share& columns, const WeightScope& weights,
+         LoadContext& context)
+      : config_(config), own_(columns), weights_(weights), context_(context) {}
 
   ExpertWeights load() {
-    if (!is_stacked()) return load_separate();
+    if (own_.empty()) return {};
+    ExpertWeights result = is_stacked() ? load_all() : load_separate();
+    // It enters the sum over the ranks once.
+    if (context_.execution.communicator.rank() != 0) result.down_bias.clear();
+    return result;
+  }
+
+ private:
+  bool is_stacked() const {
+    return !config_.all_gate_up.empty() && (weights_.contains(config_.all_gate_up) ||
+                                            weights_.contains(config_.all_gate_up + "_blocks"));
+  }
+
+  ExpertWeights load_all() {
     const int64_t experts = config_.router.num_experts;
     const int64_t width = config_.intermediate;
     const int64_t hidden = config_.hidden;
@@ -35,10 +50,12 @@ class Loader {
       const CheckpointTensor all = load_stacked({experts, 2 * width, hidden, config_.all_gate_up});
       std::vector<Tensor> parts;
       for (int64_t e = 0; e < experts; ++e) {
-        const Tensor own = all.view.rows(e * 2 * width, (e + 1) * 2 * width);
+        const Tensor expert = all.view.rows(e * 2 * width, (e + 1) * 2 * width);
         for (int64_t half = 0; half < 2; ++half) {
-          parts.push_back(config_.gate_up_alternate ? every_second_row(own, half)
-                                                    : own.rows(half * width, (half + 1) * width));
+          const Tensor whole = config_.gate_up_alternate
+                                   ? every_second_row(expert, half)
+                                   : expert.rows(half * width, (half + 1) * width);
+          parts.push_back(whole.rows(own_.begin, own_.end));
         }
       }
       result.gate_up = pack(parts);
@@ -49,7 +66,7 @@ class Loader {
       for (int64_t e = 0; e < experts; ++e) {
         parts.push_back(all.view.rows(e * hidden, (e + 1) * hidden));
       }
-      result.down = pack(parts);
+      pack_down(parts, result);
     }
     if (config_.expert_bias) {
       result.gate_up_bias = gate_up_bias(stacked_bias(config_.all_gate_up, 2 * width));
@@ -58,37 +75,33 @@ class Loader {
     return result;
   }
 
- private:
-  bool is_stacked() const {
-    return !config_.all_gate_up.empty() && (weights_.contains(config_.all_gate_up) ||
-                                            weights_.contains(config_.all_gate_up + "_blocks"));
-  }
-
   ExpertWeights load_separate() {
     const int64_t width = config_.intermediate;
-    std::vector<CheckpointTensor> gate_up, down;
+    std::vector<CheckpointTensor> owners;  // of what the views show
+    std::vector<Tensor> gate_up, down;
     ExpertWeights result;
-    const auto take = [&](const std::string& pattern, int64_t expert, int64_t rows, int64_t columns,
-                          std::vector<CheckpointTensor>& matrices, std::vector<float>& biases) {
-      const std::string name = fmt::format(fmt::runtime(pattern), expert);
-      matrices.push_back(weights_.tensor(name + ".weight", Shape{rows, columns}));
+    const auto take = [&](const std::string& name, int64_t rows, int64_t columns) {
+      owners.push_back(weights_.tensor(name + ".weight", Shape{rows, columns}));
+      return owners.back().view;
+    };
+    const auto add_bias = [&](const std::string& name, int64_t rows, const Share& own,
+                              std::vector<float>& biases) {
       if (!config_.expert_bias) return;
-      const std::vector<float> bias = load_vector(weights_, name + ".bias", rows);
-      biases.insert(biases.end(), bias.begin(), bias.end());
+      const std::vector<float> all = load_vector(weights_, name + ".bias", rows);
+      biases.insert(biases.end(), all.begin() + own.begin, all.begin() + own.end);
     };
     for (int64_t e = 0; e < config_.router.num_experts; ++e) {
-      take(config_.gate, e, width, config_.hidden, gate_up, result.gate_up_bias);
-      take(config_.up, e, width, config_.hidden, gate_up, result.gate_up_bias);
-      take(config_.down, e, config_.hidden, width, down, result.down_bias);
+      for (const std::string& pattern : {config_.gate, config_.up}) {
+        const std::string name = fmt::format(fmt::runtime(pattern), e);
+        gate_up.push_back(take(name, width, config_.hidden).rows(own_.begin, own_.end));
+        add_bias(name, width, own_, result.gate_up_bias);
+      }
+      const std::string name = fmt::format(fmt::runtime(config_.down), e);
+      down.push_back(take(name, config_.hidden, width));
+      add_bias(name, config_.hidden, {0, config_.hidden}, result.down_bias);
     }
-    result.gate_up = pack(views(gate_up));
-    result.down = pack(views(down));
-    return result;
-  }
-
-  static std::vector<Tensor> views(const std::vector<CheckpointTensor>& tensors) {
-    std::vector<Tensor> result;
-    for (const CheckpointTensor& tensor : tensors) result.push_back(tensor.view);
+    result.gate_up = pack(gate_up);
+    pack_down(down, result);
     return result;
   }
 
@@ -131,16 +144,35 @@ class Loader {
     return load_matrix(weights_, matrix + "_bias", Shape{config_.router.num_experts, size});
   }
 
-  // Gate and up of each expert one after the other.
-  std::vector<float> gate_up_bias(std::vector<float> stored) const {
-    if (!config_.gate_up_alternate) return stored;
-    const auto width = static_cast<size_t>(config_.intermediate);
-    std::vector<float> bias(stored.size());
-    for (size_t i = 0; i < stored.size(); ++i) {
-      const size_t expert = i / (2 * width), row = i % (2 * width);
-      bias[expert * 2 * width + row % 2 * width + row / 2] = stored[i];
+  // Gate and up of each expert one after the other, this rank's columns.
+  std::vector<float> gate_up_bias(const std::vector<float>& stored) const {
+    const int64_t width = config_.intermediate;
+    std::vector<float> bias;
+    for (int64_t expert = 0; expert < config_.router.num_experts; ++expert) {
+      for (int64_t half = 0; half < 2; ++half) {
+        for (int64_t i = own_.begin; i < own_.end; ++i) {
+          const int64_t row = config_.gate_up_alternate ? 2 * i + half : half * width + i;
+          bias.push_back(stored[static_cast<size_t>(expert * 2 * width + row)]);
+        }
+      }
     }
     return bias;
+  }
+
+  // Whole matrices; what is held of them are this rank's columns.
+  void pack_down(const std::vector<Tensor>& matrices, ExpertWeights& result) {
+    result.down_columns = own_;
+    for (const Tensor& matrix : matrices) {
+      const Share whole =
+          whole_groups(own_, config_.intermediate, matrix.dtype(), context_.weight_dtype);
+      result.down_columns = {std::min(result.down_columns.begin, whole.begin),
+                             std::max(result.down_columns.end, whole.end)};
+    }
+    std::vector<Tensor> parts;
+    for (const Tensor& matrix : matrices) {
+      parts.push_back(matrix.columns(result.down_columns.begin, result.down_columns.end));
+    }
+    result.down = pack(parts);
   }
 
   PackedWeight pack(const std::vector<Tensor>& parts) {
@@ -154,15 +186,16 @@ class Loader {
   }
 
   const MoeConfig& config_;
+  Share own_;
   const WeightScope& weights_;
   LoadContext& context_;
 };
 
 }  // namespace
 
-ExpertWeights load_expert_weights(const MoeConfig& config, const WeightScope& weights,
-                                  LoadContext& context) {
-  return Loader(config, weights, context).load();
+ExpertWeights load_expert_weights(const MoeConfig& config, const Share& columns,
+                                  const WeightScope& weights, LoadContext& context) {
+  return Loader(config, columns, weights, context).load();
 }
 
 }  // namespace lanner

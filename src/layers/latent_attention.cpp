@@ -21,12 +21,12 @@ struct UpProjections {
 };
 
 // As newer GGUF files have them: a matrix per head each, K's transposed already.
-UpProjections load_cut_projections(const LatentAttentionConfig& c, const WeightScope& weights,
-                                   LoadContext& context) {
+UpProjections load_cut_projections(const LatentAttentionConfig& c, const Share& heads,
+                                   const WeightScope& weights, LoadContext& context) {
   std::vector<CheckpointTensor> tensors;
   std::vector<Tensor> k_parts, v_parts;
   int64_t bytes = 0;
-  for (int head = 0; head < c.num_heads; ++head) {
+  for (auto head = static_cast<int>(heads.begin); head < heads.end; ++head) {
     const auto take = [&](const char* name, const Shape& shape, std::vector<Tensor>& parts) {
       tensors.push_back(weights.at(name).at(head).tensor("weight", shape));
       parts.push_back(tensors.back().view);
@@ -44,20 +44,22 @@ UpProjections load_cut_projections(const LatentAttentionConfig& c, const WeightS
 
 // kv_b_proj holds for each head the rows of K, then those of V. Q wants K's transposed, which
 // block types are not: those are unpacked, and packed as bf16 unless another type is asked for.
-UpProjections load_up_projections(const LatentAttentionConfig& c, const WeightScope& weights,
-                                  LoadContext& context) {
-  if (weights.contains("k_b_proj.0.weight")) return load_cut_projections(c, weights, context);
+UpProjections load_up_projections(const LatentAttentionConfig& c, const Share& heads,
+                                  const WeightScope& weights, LoadContext& context) {
+  if (weights.contains("k_b_proj.0.weight")) {
+    return load_cut_projections(c, heads, weights, context);
+  }
   const int64_t head_rows = c.nope_dim + c.v_dim;
   const CheckpointTensor all =
       weights.tensor("kv_b_proj.weight", Shape{c.num_heads * head_rows, c.kv_rank});
   const bool is_block = is_block_dtype(all.view.dtype());
   const DType transposed_dtype = is_block ? DType::kF32 : all.view.dtype();
-  Buffer memory(static_cast<size_t>(
-      dtype_bytes(transposed_dtype, int64_t{c.num_heads} * c.nope_dim * c.kv_rank)));
+  Buffer memory(
+      static_cast<size_t>(dtype_bytes(transposed_dtype, heads.size() * c.nope_dim * c.kv_rank)));
   std::vector<float> unpacked;
   std::vector<Tensor> k_parts, v_parts;
   std::byte* at = memory.data();
-  for (int64_t head = 0; head < c.num_heads; ++head) {
+  for (int64_t head = heads.begin; head < heads.end; ++head) {
     const int64_t begin = head * head_rows;
     v_parts.push_back(all.view.rows(begin + c.nope_dim, begin + head_rows));
     Tensor k = all.view.rows(begin, begin + c.nope_dim);
@@ -75,7 +77,7 @@ UpProjections load_up_projections(const LatentAttentionConfig& c, const WeightSc
   ThreadPool& threads = context.execution.threads;
   UpProjections up{PackedWeight::pack(k_parts, {.dtype = k_dtype}, threads),
                    PackedWeight::pack(v_parts, {.dtype = context.weight_dtype}, threads)};
-  context.on_weight(all.view.bytes());
+  context.on_weight(all.view.rows(0, heads.size() * head_rows).bytes());
   return up;
 }
 
@@ -84,17 +86,23 @@ UpProjections load_up_projections(const LatentAttentionConfig& c, const WeightSc
 LatentAttention::LatentAttention(const LatentAttentionConfig& c,
                                  std::shared_ptr<const RotaryEmbedding> rotary,
                                  const WeightScope& weights, LoadContext& context)
-    : config_(c), rotary_(std::move(rotary)) {
-  const int64_t q_width = int64_t{c.num_heads} * (c.nope_dim + c.rope_dim);
+    : config_(c),
+      heads_(share_of(c.num_heads, 1, context.execution.communicator.rank(),
+                      context.execution.communicator.size())),
+      rotary_(std::move(rotary)) {
+  const int64_t head_dim = c.nope_dim + c.rope_dim;
+  const auto q_part = [&](const char* name) {
+    return LinearPart{.name = name,
+                      .rows = {{heads_.begin * head_dim, heads_.size() * head_dim}},
+                      .tensor_rows = c.num_heads * head_dim};
+  };
   if (c.q_rank > 0) {
     q_down_.emplace(std::vector<LinearPart>{{.name = "q_a_proj", .out_features = c.q_rank}},
                     c.hidden, c.bias, weights, context);
     q_norm_.emplace(c.latent_norm.named("q_a_layernorm"), c.q_rank, weights);
-    q_up_.emplace(std::vector<LinearPart>{{.name = "q_b_proj", .out_features = q_width}}, c.q_rank,
-                  /*bias=*/false, weights, context);
+    q_up_.emplace(std::vector{q_part("q_b_proj")}, c.q_rank, /*bias=*/false, weights, context);
   } else {
-    q_up_.emplace(std::vector<LinearPart>{{.name = "q_proj", .out_features = q_width}}, c.hidden,
-                  /*bias=*/false, weights, context);
+    q_up_.emplace(std::vector{q_part("q_proj")}, c.hidden, /*bias=*/false, weights, context);
   }
   // The file has the latent first; RoPE turns the front of a head.
   kv_down_.emplace(std::vector<LinearPart>{{.name = "kv_a_proj_with_mqa",
@@ -103,11 +111,14 @@ LatentAttention::LatentAttention(const LatentAttentionConfig& c,
                                             .tensor_rows = c.k_dim()}},
                    c.hidden, c.bias, weights, context);
   kv_norm_.emplace(c.latent_norm.named("kv_a_layernorm"), c.kv_rank, weights);
-  UpProjections up = load_up_projections(c, weights, context);
-  k_up_ = std::move(up.k);
-  v_up_ = std::move(up.v);
+  if (!heads_.empty()) {
+    UpProjections up = load_up_projections(c, heads_, weights, context);
+    k_up_ = std::move(up.k);
+    v_up_ = std::move(up.v);
+  }
   output_.emplace(std::vector<LinearPart>{{.name = "o_proj", .out_features = c.hidden}},
-                  int64_t{c.num_heads} * c.v_dim, c.bias, weights, context);
+                  int64_t{c.num_heads} * c.v_dim,
+                  Share{heads_.begin * c.v_dim, heads_.end * c.v_dim}, c.bias, weights, context);
 }
 
 void LatentAttention::project_q(const Tensor& x, const Tensor& q, ExecutionContext& context) const {
@@ -121,9 +132,11 @@ void LatentAttention::project_q(const Tensor& x, const Tensor& q, ExecutionConte
 }
 
 void LatentAttention::forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
-                              const Tensor& y, bool accumulate, ExecutionContext& context) const {
+                              RankSum& sum, ExecutionContext& context) const {
+  if (heads_.empty()) return;  // more ranks than heads
   const Workspace::Scope scope(context.workspace);
   const LatentAttentionConfig& c = config_;
+  const auto num_heads = static_cast<int>(heads_.size());
   const int64_t tokens = x.num_rows();
   const int64_t k_dim = c.k_dim();
   const int64_t head_dim = c.nope_dim + c.rope_dim;
@@ -139,11 +152,11 @@ void LatentAttention::forward(const Tensor& x, const ForwardBatch& batch, const 
   kv_store(k, latent, batch.slots, cache, context.threads);
 
   // Each head of Q as the cache has K: [rotated part | q_nope W_k].
-  const Tensor projected = allocate(c.num_heads * head_dim);
+  const Tensor projected = allocate(num_heads * head_dim);
   project_q(x, projected, context);
-  const Tensor q = allocate(c.num_heads * k_dim);
+  const Tensor q = allocate(num_heads * k_dim);
   std::vector<GemmGroupItem> heads;
-  for (int head = 0; head < c.num_heads; ++head) {
+  for (int head = 0; head < num_heads; ++head) {
     const int64_t from = head * head_dim, to = head * k_dim;
     heads.push_back({.part_begin = head,
                      .part_end = head + 1,
@@ -157,21 +170,17 @@ void LatentAttention::forward(const Tensor& x, const ForwardBatch& batch, const 
   grouped_gemm(heads, k_up_, nullptr, context.workspace, context.threads);
   rotary_->apply(q, batch, context);
 
-  const Tensor latents = allocate(int64_t{c.num_heads} * c.kv_rank);
-  attend(q, batch, cache, {.num_heads = c.num_heads, .scale = c.scale}, latents, context);
+  const Tensor latents = allocate(heads_.size() * c.kv_rank);
+  attend(q, batch, cache, {.num_heads = num_heads, .scale = c.scale}, latents, context);
 
-  const Tensor values = allocate(int64_t{c.num_heads} * c.v_dim);
-  for (int head = 0; head < c.num_heads; ++head) {
+  const RowParallelLinear::Input values = output_->allocate_input(tokens, context.workspace);
+  for (int head = 0; head < num_heads; ++head) {
     GemmGroupItem& item = heads[static_cast<size_t>(head)];
     item.x = latents.columns(int64_t{head} * c.kv_rank, int64_t{head + 1} * c.kv_rank);
-    item.y = values.columns(int64_t{head} * c.v_dim, int64_t{head + 1} * c.v_dim);
+    item.y = values.own.columns(int64_t{head} * c.v_dim, int64_t{head + 1} * c.v_dim);
   }
   grouped_gemm(heads, v_up_, nullptr, context.workspace, context.threads);
-  if (accumulate) {
-    output_->forward_add(values, y, context);
-  } else {
-    output_->forward(values, y, context);
-  }
+  output_->forward(values, sum, context);
 }
 
 void LatentAttention::tally(WeightTally& tally) const {

@@ -28,7 +28,8 @@ struct LatentAttentionConfig {
 // Multi-head latent attention (DeepSeek V2, arXiv 2405.04434). K and V of all heads are projections
 // of one latent per token, which is all that the cache holds of it. The projections are absorbed
 // into Q and into the output: q_nope W_k meets the latent itself, and W_v is applied to the
-// latents' weighted sum, so that attention is multi-query with one wide head.
+// latents' weighted sum, so that attention is multi-query with one wide head. Each rank has some of
+// the heads, and the latents of all tokens.
 class LatentAttention : public AttentionLayer {
  public:
   // rotary turns the first rope_dim elements of heads of k_dim().
@@ -36,23 +37,24 @@ class LatentAttention : public AttentionLayer {
                   std::shared_ptr<const RotaryEmbedding> rotary, const WeightScope& weights,
                   LoadContext& context);
 
-  void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache,
-               const Tensor& y, bool accumulate, ExecutionContext& context) const override;
+  void forward(const Tensor& x, const ForwardBatch& batch, const KvCacheView& cache, RankSum& sum,
+               ExecutionContext& context) const override;
   void tally(WeightTally& tally) const override;
 
  private:
-  // q [num_tokens, num_heads * (nope_dim + rope_dim)].
+  // q [num_tokens, this rank's heads * (nope_dim + rope_dim)].
   void project_q(const Tensor& x, const Tensor& q, ExecutionContext& context) const;
 
   LatentAttentionConfig config_;
+  Share heads_;
   std::shared_ptr<const RotaryEmbedding> rotary_;
   std::optional<Linear> q_down_;
   std::optional<Norm> q_norm_;
   std::optional<ColumnParallelLinear> q_up_;  // from the latent, or from x
   std::optional<Linear> kv_down_;             // to [rotated part | latent]
   std::optional<Norm> kv_norm_;
-  PackedWeight k_up_;  // a part per head, [kv_rank, nope_dim]: transposed, for Q
-  PackedWeight v_up_;  // a part per head, [v_dim, kv_rank]
+  PackedWeight k_up_;  // a part per own head, [kv_rank, nope_dim]: transposed, for Q
+  PackedWeight v_up_;  // a part per own head, [v_dim, kv_rank]
   std::optional<RowParallelLinear> output_;
 };
 

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <memory>
 
@@ -30,72 +29,116 @@ int64_t tensor_rows(const LinearPart& part) {
   return part.rows.empty() ? part.out_features : part.tensor_rows;
 }
 
-CheckpointTensor transposed(const CheckpointTensor& stored, const std::string& name) {
-  const Tensor& from = stored.view;
-  auto memory = std::make_shared<Buffer>(static_cast<size_t>(from.bytes()));
-  transpose(from, memory->data(), name);
-  return {Tensor(memory->data(), from.dtype(), Shape{from.size(1), from.size(0)}), memory};
+CheckpointTensor stored_weight(const LinearPart& part, int64_t in_features,
+                               const WeightScope& weights) {
+  const int64_t rows = tensor_rows(part);
+  return weights.tensor(part.name + ".weight",
+                        part.transposed ? Shape{in_features, rows} : Shape{rows, in_features});
 }
 
-CheckpointTensor load_weight(const LinearPart& part, int64_t in_features,
-                             const WeightScope& weights) {
-  const std::string name = part.name + ".weight";
-  const int64_t rows = tensor_rows(part);
-  if (!part.transposed) return weights.tensor(name, Shape{rows, in_features});
-  return transposed(weights.tensor(name, Shape{in_features, rows}), weights.full_name(name));
+// Some rows and columns of a matrix [in_features, rows], as [rows, in_features].
+CheckpointTensor transposed(const Tensor& stored, const LinearPart::Rows& rows,
+                            const Share& columns, const std::string& name) {
+  const Tensor from =
+      stored.rows(columns.begin, columns.end).columns(rows.begin, rows.begin + rows.count);
+  auto memory =
+      std::make_shared<Buffer>(static_cast<size_t>(dtype_bytes(from.dtype(), from.numel())));
+  transpose(from, memory->data(), name);
+  return {Tensor(memory->data(), from.dtype(), Shape{rows.count, columns.size()}), memory};
+}
+
+// Bytes of the elements of a view, without what lies between its rows.
+int64_t view_bytes(const Tensor& view) {
+  return view.num_rows() * dtype_bytes(view.dtype(), view.size(-1));
 }
 
 }  // namespace
 
 Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool bias,
-               const WeightScope& weights, LoadContext& context) {
+               const WeightScope& weights, LoadContext& context)
+    : Linear(parts, in_features, Share{0, in_features}, bias, weights, context) {}
+
+Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, const Share& inputs,
+               bool bias, const WeightScope& weights, LoadContext& context)
+    : columns_(inputs) {
   std::map<std::string, CheckpointTensor> tensors;
-  std::vector<Tensor> views;
+  std::vector<CheckpointTensor> copies;  // of transposed ones
+  std::vector<std::pair<const LinearPart*, LinearPart::Rows>> pieces;
   for (const LinearPart& part : parts) {
-    auto found = tensors.find(part.name);
-    if (found == tensors.end()) {
-      found = tensors.emplace(part.name, load_weight(part, in_features, weights)).first;
-    }
-    const Tensor& whole = found->second.view;
     std::vector<LinearPart::Rows> rows = part.rows;
     if (rows.empty()) rows.push_back({0, part.out_features});
-    for (const auto& [begin, count] : rows) views.push_back(whole.rows(begin, begin + count));
+    for (const LinearPart::Rows& piece : rows) {
+      if (piece.count == 0) continue;
+      pieces.emplace_back(&part, piece);
+      out_features_ += piece.count;
+    }
     if (!bias) continue;
     const std::vector<float> all = load_vector(weights, part.name + ".bias", tensor_rows(part));
     for (const auto& [begin, count] : rows) {
       bias_.insert(bias_.end(), all.begin() + begin, all.begin() + begin + count);
     }
   }
+  if (inputs.empty() || pieces.empty()) return;
+  for (const LinearPart& part : parts) {
+    if (tensors.contains(part.name)) continue;
+    const CheckpointTensor& stored =
+        tensors.emplace(part.name, stored_weight(part, in_features, weights)).first->second;
+    // Of parts of several types the widest groups count for all.
+    const DType dtype = stored.view.dtype();
+    const Share whole = whole_groups(inputs, in_features, dtype, context.weight_dtype);
+    columns_ = {std::min(columns_.begin, whole.begin), std::max(columns_.end, whole.end)};
+  }
+  in_features_ = columns_.size();
+  std::vector<Tensor> views;
+  for (const auto& [part, rows] : pieces) {
+    const Tensor& stored = tensors.at(part->name).view;
+    if (part->transposed) {
+      copies.push_back(
+          transposed(stored, rows, columns_, weights.full_name(part->name + ".weight")));
+      views.push_back(copies.back().view);
+    } else {
+      views.push_back(
+          stored.rows(rows.begin, rows.begin + rows.count).columns(columns_.begin, columns_.end));
+    }
+  }
   std::vector<const CheckpointTensor*> sources;
   for (const auto& [name, tensor] : tensors) sources.push_back(&tensor);
   weight_ = pack(views, sources, context);
-  for (const Tensor& view : views) context.on_weight(view.bytes());
+  for (const Tensor& view : views) context.on_weight(view_bytes(view));
 }
 
-Linear::Linear(const CheckpointTensor& weight, LoadContext& context)
-    : weight_(pack({&weight.view, 1}, {&weight}, context)) {
-  context.on_weight(weight.view.bytes());
+Linear::Linear(const CheckpointTensor& weight, const Share& rows, LoadContext& context)
+    : columns_{0, weight.view.size(-1)} {
+  if (rows.empty()) return;
+  const Tensor view = weight.view.rows(rows.begin, rows.end);
+  weight_ = pack({&view, 1}, {&weight}, context);
+  in_features_ = view.size(-1);
+  out_features_ = view.size(0);
+  context.on_weight(view_bytes(view));
 }
 
-void Linear::run(const Tensor& x, const Tensor& y, bool accumulate, bool with_bias,
+void Linear::run(const Tensor& x, const Tensor& y, bool accumulate,
                  ExecutionContext& context) const {
-  const GemmOptions options{.bias = with_bias && !bias_.empty() ? bias_.data() : nullptr,
+  const GemmOptions options{.bias = bias_.empty() ? nullptr : bias_.data(),
                             .accumulate = accumulate};
   gemm(x, weight_, options, y, context.workspace, context.threads);
 }
 
 void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
-  run(x, y, /*accumulate=*/false, /*with_bias=*/true, context);
+  if (out_features_ == 0) return;
+  run(x, y, /*accumulate=*/false, context);
 }
 
 void Linear::forward_gated(const Tensor& x, Activation kind, const Tensor& y,
                            ExecutionContext& context) const {
+  if (out_features_ == 0) return;
   gated_gemm(x, weight_, bias_.empty() ? nullptr : bias_.data(), kind, y, context.workspace,
              context.threads);
 }
 
 void WeightTally::add(const PackedWeight& weight, double share) {
   const int64_t elements = weight.n() * weight.k();
+  if (elements == 0) return;  // another rank's
   bytes += weight.bytes();
   parameters += elements;
   active_bytes += share * static_cast<double>(weight.bytes());
@@ -104,18 +147,34 @@ void WeightTally::add(const PackedWeight& weight, double share) {
   if (std::find(kernels.begin(), kernels.end(), name) == kernels.end()) kernels.push_back(name);
 }
 
-void RowParallelLinear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
-  const int64_t bytes = y.size(-1) * static_cast<int64_t>(sizeof(float));
-  for (int64_t i = 0; i < y.num_rows(); ++i) std::memset(y.raw_row(i), 0, bytes);
-  forward_add(x, y, context);
+RowParallelLinear::RowParallelLinear(const std::vector<LinearPart>& parts, int64_t in_features,
+                                     const Share& inputs, bool bias, const WeightScope& weights,
+                                     LoadContext& context)
+    // The bias enters the sum over the ranks once.
+    : Linear(parts, in_features, inputs, bias && context.execution.communicator.rank() == 0,
+             weights, context),
+      inputs_(inputs) {}
+
+RowParallelLinear::Input RowParallelLinear::allocate_input(int64_t num_tokens,
+                                                           Workspace& workspace) const {
+  const int64_t width = columns().size();
+  const int64_t before = inputs_.begin - columns().begin;
+  const Tensor all = workspace.tensor(DType::kF32, Shape{num_tokens, width});
+  if (before > 0) set_zero(all.columns(0, before));
+  if (before + inputs_.size() < width) set_zero(all.columns(before + inputs_.size(), width));
+  return {all, all.columns(before, before + inputs_.size())};
 }
 
-void RowParallelLinear::forward_add(const Tensor& x, const Tensor& y,
-                                    ExecutionContext& context) const {
-  const PartialSum sum = context.communicator.begin_sum(y);
-  // The bias enters the sum over the ranks once.
-  run(x, sum.values, sum.accumulate, /*with_bias=*/context.communicator.rank() == 0, context);
-  context.communicator.finish_sum(y, context.threads);
+void RowParallelLinear::forward(const Input& x, RankSum& sum, ExecutionContext& context) const {
+  if (inputs_.empty()) return;
+  const PartialSum part = sum.next_part();
+  run(x.all, part.values, part.accumulate, context);
+}
+
+void RowParallelLinear::forward_part(const Input& x, const Tensor& y,
+                                     ExecutionContext& context) const {
+  if (inputs_.empty()) return set_zero(y);
+  run(x.all, y, /*accumulate=*/false, context);
 }
 
 }  // namespace lanner

@@ -7,6 +7,8 @@
 #include "kernels/activation/activation.h"
 #include "kernels/gemm/gemm.h"
 #include "layers/execution_context.h"
+#include "layers/rank_sum.h"
+#include "layers/split.h"
 #include "weights/checkpoint.h"
 
 namespace lanner {
@@ -33,16 +35,16 @@ struct LinearPart {
 //
 // The layer states how it is split over the ranks of a tensor parallel job: ColumnParallelLinear
 // holds a share of the outputs, RowParallelLinear a share of the inputs, whose partial sums are
-// added over the ranks.
+// added over the ranks. A share may be empty: there is no weight then.
 class Linear {
  public:
   Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool bias,
          const WeightScope& weights, LoadContext& context);
-  // A matrix the checkpoint has under another layer's name (tied embeddings), [out, in].
-  Linear(const CheckpointTensor& weight, LoadContext& context);
+  // Rows of a matrix the checkpoint has under another layer's name (tied embeddings), [out, in].
+  Linear(const CheckpointTensor& weight, const Share& rows, LoadContext& context);
 
-  int64_t in_features() const { return weight_.k(); }
-  int64_t out_features() const { return weight_.n(); }
+  int64_t in_features() const { return in_features_; }
+  int64_t out_features() const { return out_features_; }
   int64_t bytes() const { return weight_.bytes(); }
   const char* kernel_name() const { return weight_.kernel_name(); }
   const PackedWeight& weight() const { return weight_; }
@@ -56,10 +58,17 @@ class Linear {
                      ExecutionContext& context) const;
 
  protected:
-  void run(const Tensor& x, const Tensor& y, bool accumulate, bool with_bias,
-           ExecutionContext& context) const;
+  // Only the columns `inputs` of the matrices, widened to whole groups of quantised values.
+  Linear(const std::vector<LinearPart>& parts, int64_t in_features, const Share& inputs, bool bias,
+         const WeightScope& weights, LoadContext& context);
+  void run(const Tensor& x, const Tensor& y, bool accumulate, ExecutionContext& context) const;
+  // The columns that are held.
+  const Share& columns() const { return columns_; }
 
  private:
+  int64_t in_features_ = 0;  // of the columns held
+  int64_t out_features_ = 0;
+  Share columns_;
   PackedWeight weight_;
   std::vector<float> bias_;  // [out_features], or empty
 };
@@ -77,7 +86,8 @@ struct WeightTally {
   void add(const PackedWeight& weight, double share = 1.0);
 };
 
-// Split by output rows: every rank computes its own outputs from the whole input.
+// Split by output rows: every rank computes its own outputs from the whole input. The parts name
+// the rows that are this rank's.
 class ColumnParallelLinear : public Linear {
  public:
   using Linear::Linear;
@@ -86,12 +96,25 @@ class ColumnParallelLinear : public Linear {
 // Split by input columns: every rank computes a partial sum of all outputs.
 class RowParallelLinear : public Linear {
  public:
-  using Linear::Linear;
+  // inputs: the columns that are this rank's, of in_features. The bias is rank 0's to add.
+  RowParallelLinear(const std::vector<LinearPart>& parts, int64_t in_features, const Share& inputs,
+                    bool bias, const WeightScope& weights, LoadContext& context);
 
-  // y = x W^T + b, summed over the ranks.
-  void forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
-  // y += x W^T + b, summed over the ranks; y is the residual stream, equal on all of them.
-  void forward_add(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
+  // Memory for the inputs of so many tokens. `own` [num_tokens, inputs] is for the caller to fill;
+  // where the share begins or ends inside a quantised group the rest of the group is zero.
+  struct Input {
+    Tensor all;  // [num_tokens, in_features()]
+    Tensor own;
+  };
+  Input allocate_input(int64_t num_tokens, Workspace& workspace) const;
+
+  // Puts x W^T + b into the sum over the ranks.
+  void forward(const Input& x, RankSum& sum, ExecutionContext& context) const;
+  // y = this rank's part of x W^T + b.
+  void forward_part(const Input& x, const Tensor& y, ExecutionContext& context) const;
+
+ private:
+  Share inputs_;
 };
 
 }  // namespace lanner

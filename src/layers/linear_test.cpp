@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/linear.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -72,16 +73,61 @@ TEST_F(LinearTest, PartsStandSideBySideWithTheirBiases) {
   EXPECT_EQ(fixture.reported_bytes, 2 * 57 * kIn * 4) << "both times the bytes of the file";
 }
 
-TEST_F(LinearTest, ForwardAddAddsToTheResidual) {
-  const RowParallelLinear linear({{"square", kIn}}, kIn, /*bias=*/true, scope(), fixture.load);
+TEST_F(LinearTest, ASumAddsToTheResidual) {
+  const RowParallelLinear linear({{"square", kIn}}, kIn, {0, kIn}, /*bias=*/true, scope(),
+                                 fixture.load);
   std::vector<float> y(kTokens * kIn, 10.0f);
   const Tensor hidden(y.data(), DType::kF32, Shape{kTokens, kIn});
-  linear.forward_add(x(), hidden, fixture.context);
+  RankSum sum(hidden, fixture.context);
+  linear.forward({x(), x()}, sum, fixture.context);
+  sum.finish();
   for (int64_t token = 0; token < kTokens; ++token) {
     for (int64_t i = 0; i < kIn; ++i) {
       EXPECT_NEAR(hidden.row<float>(token)[i], 10.0 + expected("square", token, i, true), 1e-4);
     }
   }
+}
+
+// The columns [5, 19) alone: with groups of 8 those of [0, 24) are read, the others meet zeros.
+TEST_F(LinearTest, AShareOfTheInputsAddsItsPart) {
+  for (const auto dtype : {std::optional<DType>(), std::optional(DType::kI8)}) {
+    fixture.load.weight_dtype = dtype;
+    const RowParallelLinear linear({{"square", kIn}}, kIn, {5, 19}, /*bias=*/false, scope(),
+                                   fixture.load);
+    EXPECT_EQ(linear.in_features(), dtype ? kIn : 14);
+    const Workspace::Scope memory(fixture.workspace);
+    const RowParallelLinear::Input input = linear.allocate_input(kTokens, fixture.workspace);
+    ASSERT_EQ(input.own.size(-1), 14);
+    for (int64_t token = 0; token < kTokens; ++token) {
+      std::copy_n(x().row<float>(token) + 5, 14, input.own.row<float>(token));
+    }
+    std::vector<float> y(kTokens * kIn);
+    const Tensor out(y.data(), DType::kF32, Shape{kTokens, kIn});
+    linear.forward_part(input, out, fixture.context);
+    const float* weight = checkpoint.get("attn.square.weight").view.data<float>();
+    for (int64_t token = 0; token < kTokens; ++token) {
+      for (int64_t i = 0; i < kIn; ++i) {
+        double sum = 0;
+        for (int64_t k = 5; k < 19; ++k) {
+          sum += double{x().row<float>(token)[k]} * weight[i * kIn + k];
+        }
+        EXPECT_NEAR(out.row<float>(token)[i], sum, dtype ? 0.2 : 1e-4);
+      }
+    }
+  }
+}
+
+TEST_F(LinearTest, AnEmptyShareHasNoWeightAndNoPart) {
+  const RowParallelLinear linear({{"square", kIn}}, kIn, {kIn, kIn}, /*bias=*/false, scope(),
+                                 fixture.load);
+  EXPECT_EQ(linear.bytes(), 0);
+  EXPECT_EQ(fixture.reported_bytes, 0);
+  std::vector<float> y(kTokens * kIn, 3.0f);
+  const Tensor out(y.data(), DType::kF32, Shape{kTokens, kIn});
+  RankSum sum(out, fixture.context);
+  linear.forward({}, sum, fixture.context);
+  sum.finish();
+  EXPECT_EQ(y, std::vector<float>(y.size(), 3.0f));
 }
 
 TEST_F(LinearTest, ErrorsNameTheTensor) {

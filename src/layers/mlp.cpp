@@ -22,48 +22,50 @@ Activation read_activation(const ConfigReader& config, const char* key) {
 
 namespace {
 
-std::vector<LinearPart> up_parts(const MlpConfig& config) {
-  const int64_t width = config.intermediate;
-  if (!config.gated)
-    return {{.name = config.up, .out_features = width, .transposed = config.transposed}};
-  if (config.gate_up.empty()) {
-    return {{.name = config.gate, .out_features = width, .transposed = config.transposed},
-            {.name = config.up, .out_features = width, .transposed = config.transposed}};
-  }
-  const auto half = [&](int64_t begin) {
-    return LinearPart{.name = config.gate_up,
-                      .out_features = width,
-                      .rows = {{begin, width}},
-                      .tensor_rows = 2 * width,
+std::vector<LinearPart> up_parts(const MlpConfig& config, const Share& own) {
+  const auto part = [&](const std::string& name, int64_t begin, int64_t tensor_rows) {
+    return LinearPart{.name = name,
+                      .rows = {{begin + own.begin, own.size()}},
+                      .tensor_rows = tensor_rows,
                       .transposed = config.transposed};
   };
-  return {half(0), half(width)};
+  const int64_t width = config.intermediate;
+  if (!config.gated) return {part(config.up, 0, width)};
+  if (config.gate_up.empty()) return {part(config.gate, 0, width), part(config.up, 0, width)};
+  return {part(config.gate_up, 0, 2 * width), part(config.gate_up, width, 2 * width)};
 }
 
 }  // namespace
 
 Mlp::Mlp(const MlpConfig& config, const WeightScope& weights, LoadContext& context)
     : config_(config),
-      up_(up_parts(config), config.hidden, config.bias, weights, context),
+      columns_(share_of_mlp(config.intermediate, context.execution.communicator.rank(),
+                            context.execution.communicator.size())),
+      up_(up_parts(config, columns_), config.hidden, config.bias, weights, context),
       down_({{.name = config.down, .out_features = config.hidden, .transposed = config.transposed}},
-            config.intermediate, config.bias, weights, context) {}
+            config.intermediate, columns_, config.bias, weights, context) {}
 
-void Mlp::forward(const Tensor& x, const Tensor& y, bool accumulate,
-                  ExecutionContext& context) const {
-  const Workspace::Scope scope(context.workspace);
-  const int64_t width = up_.out_features() / (config_.gated ? 2 : 1);
-  const Tensor inner = context.workspace.tensor(DType::kF32, Shape{x.num_rows(), width});
+RowParallelLinear::Input Mlp::forward_up(const Tensor& x, ExecutionContext& context) const {
+  const RowParallelLinear::Input inner = down_.allocate_input(x.num_rows(), context.workspace);
   if (config_.gated) {
-    up_.forward_gated(x, config_.activation, inner, context);
+    up_.forward_gated(x, config_.activation, inner.own, context);
   } else {
-    up_.forward(x, inner, context);
-    activation(config_.activation, inner, inner, context.threads);
+    up_.forward(x, inner.own, context);
+    activation(config_.activation, inner.own, inner.own, context.threads);
   }
-  if (accumulate) {
-    down_.forward_add(inner, y, context);
-  } else {
-    down_.forward(inner, y, context);
-  }
+  return inner;
+}
+
+void Mlp::forward(const Tensor& x, RankSum& sum, ExecutionContext& context) const {
+  if (columns_.empty()) return;
+  const Workspace::Scope scope(context.workspace);
+  down_.forward(forward_up(x, context), sum, context);
+}
+
+void Mlp::forward_part(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
+  if (columns_.empty()) return set_zero(y);
+  const Workspace::Scope scope(context.workspace);
+  down_.forward_part(forward_up(x, context), y, context);
 }
 
 void Mlp::tally(WeightTally& tally) const {

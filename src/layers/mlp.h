@@ -19,9 +19,9 @@ class FeedForward {
  public:
   virtual ~FeedForward() = default;
 
-  // y = f(x), or y += f(x); x, y [num_tokens, hidden] fp32. y must not overlap x.
-  virtual void forward(const Tensor& x, const Tensor& y, bool accumulate,
-                       ExecutionContext& context) const = 0;
+  // Puts f(x) into the sum over the ranks; x [num_tokens, hidden] fp32, which y of the sum must not
+  // overlap.
+  virtual void forward(const Tensor& x, RankSum& sum, ExecutionContext& context) const = 0;
   virtual void tally(WeightTally& tally) const = 0;
 };
 
@@ -40,17 +40,21 @@ struct MlpConfig {
 };
 
 // down(act(gate(x)) * up(x)) (Shazeer 2020, arXiv 2002.05202), gate and up in one GEMM; or
-// down(act(up(x))).
+// down(act(up(x))). Each rank has some of the inner columns (share_of_mlp).
 class Mlp : public FeedForward {
  public:
   Mlp(const MlpConfig& config, const WeightScope& weights, LoadContext& context);
 
-  void forward(const Tensor& x, const Tensor& y, bool accumulate,
-               ExecutionContext& context) const override;
+  void forward(const Tensor& x, RankSum& sum, ExecutionContext& context) const override;
+  // y = this rank's part of f(x); x, y [num_tokens, hidden] fp32.
+  void forward_part(const Tensor& x, const Tensor& y, ExecutionContext& context) const;
   void tally(WeightTally& tally) const override;
 
  private:
+  RowParallelLinear::Input forward_up(const Tensor& x, ExecutionContext& context) const;
+
   MlpConfig config_;
+  Share columns_;
   ColumnParallelLinear up_;  // of a gated one: gate, then up
   RowParallelLinear down_;
 };

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/moe.h"
 
-#include <algorithm>
 #include <cmath>
 
+#include "kernels/elementwise/elementwise.h"
 #include "layers/expert_weights.h"
 #include "layers/load_vector.h"
 
@@ -27,7 +27,10 @@ Moe::Moe(const MoeConfig& config, const WeightScope& weights, LoadContext& conte
   if (!config.correction_bias.empty()) {
     correction_bias_ = load_vector(weights, config.correction_bias, config.router.num_experts);
   }
-  ExpertWeights experts = load_expert_weights(config, weights, context);
+  const Communicator& ranks = context.execution.communicator;
+  columns_ = share_of_mlp(config.intermediate, ranks.rank(), ranks.size());
+  ExpertWeights experts = load_expert_weights(config, columns_, weights, context);
+  down_columns_ = experts.down_columns;
   gate_up_ = std::move(experts.gate_up);
   down_ = std::move(experts.down);
   gate_up_bias_ = std::move(experts.gate_up_bias);
@@ -38,14 +41,14 @@ Moe::Moe(const MoeConfig& config, const WeightScope& weights, LoadContext& conte
   shared_gate_ = make_router(config.shared_gate, 1, /*bias=*/false, config, weights, context);
 }
 
-void Moe::forward(const Tensor& x, const Tensor& y, bool accumulate,
-                  ExecutionContext& context) const {
+void Moe::forward(const Tensor& x, RankSum& sum, ExecutionContext& context) const {
   const Workspace::Scope scope(context.workspace);
   const auto allocate = [&](int64_t rows, int64_t columns) {
     return context.workspace.tensor(DType::kF32, Shape{rows, columns});
   };
   const int64_t tokens = x.num_rows();
-  add_shared(x, y, accumulate, context);
+  add_shared(x, sum, context);
+  if (columns_.empty()) return;
 
   RouterParams router = config_.router;
   if (!correction_bias_.empty()) router.correction_bias = correction_bias_.data();
@@ -57,7 +60,7 @@ void Moe::forward(const Tensor& x, const Tensor& y, bool accumulate,
   route(logits, router, experts, expert_weights, context.threads);
   const ExpertOrder order = sort_by_expert(experts, router.top_k, router.num_experts);
 
-  const int64_t width = config_.intermediate;
+  const int64_t width = columns_.size();
   const Tensor gate_up = allocate(pairs, 2 * width);
   grouped_gemm(order.items(x, /*of_tokens=*/true, 2, gate_up), gate_up_,
                gate_up_bias_.empty() ? nullptr : gate_up_bias_.data(), context.workspace,
@@ -69,38 +72,38 @@ void Moe::forward(const Tensor& x, const Tensor& y, bool accumulate,
   } else {
     gated_activation(config_.activation, gate, up, gate, context.threads);
   }
+  // The rest of a group that begins or ends with another rank's columns is zero.
+  Tensor inner = gate;
+  if (down_columns_ != columns_) {
+    inner = allocate(pairs, down_columns_.size());
+    set_zero(inner);
+    const int64_t before = columns_.begin - down_columns_.begin;
+    scaled_add(1.0f, gate, 0.0f, inner.columns(before, before + width), context.threads);
+  }
   const Tensor down = allocate(pairs, config_.hidden);
-  grouped_gemm(order.items(gate, /*of_tokens=*/false, 1, down), down_,
+  grouped_gemm(order.items(inner, /*of_tokens=*/false, 1, down), down_,
                down_bias_.empty() ? nullptr : down_bias_.data(), context.workspace,
                context.threads);
-  combine_experts(down, order, expert_weights, 1.0f, y, context.threads);
+  combine_experts(down, order, expert_weights, 1.0f, sum.to_add_to(), context.threads);
 }
 
-// y = or += the shared MLP; without one y is set to zero, unless it accumulates.
-void Moe::add_shared(const Tensor& x, const Tensor& y, bool accumulate,
-                     ExecutionContext& context) const {
-  if (!shared_) {
-    for (int64_t row = 0; !accumulate && row < y.num_rows(); ++row) {
-      std::fill_n(y.row<float>(row), y.size(-1), 0.0f);
-    }
-    return;
-  }
-  if (!shared_gate_) return shared_->forward(x, y, accumulate, context);
+void Moe::add_shared(const Tensor& x, RankSum& sum, ExecutionContext& context) const {
+  if (!shared_) return;
+  if (!shared_gate_) return shared_->forward(x, sum, context);
   const Workspace::Scope scope(context.workspace);
-  const Tensor result = context.workspace.tensor(DType::kF32, y.shape());
+  const Tensor part = context.workspace.tensor(DType::kF32, x.shape());
   const Tensor gate = context.workspace.tensor(DType::kF32, Shape{x.num_rows(), 1});
-  shared_->forward(x, result, /*accumulate=*/false, context);
+  shared_->forward_part(x, part, context);
   shared_gate_->forward(x, gate, context);
+  const Tensor y = sum.to_add_to();
   context.threads.parallel_for(
       x.num_rows(),
       [&](int64_t begin, int64_t end) {
         for (int64_t row = begin; row < end; ++row) {
           const float factor = 1.0f / (1.0f + std::exp(-*gate.row<float>(row)));
-          const float* in = result.row<float>(row);
+          const float* in = part.row<float>(row);
           float* out = y.row<float>(row);
-          for (int64_t i = 0; i < y.size(-1); ++i) {
-            out[i] = (accumulate ? out[i] : 0.0f) + factor * in[i];
-          }
+          for (int64_t i = 0; i < y.size(-1); ++i) out[i] += factor * in[i];
         }
       },
       /*min_grain=*/8);

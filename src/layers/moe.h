@@ -43,22 +43,24 @@ struct MoeConfig {
 
 // A mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): a router sends each token to top_k
 // of many gated MLPs, whose results are added by weight. All experts are one packed weight each for
-// gate and up and for down; a step reads those of the experts it has tokens for.
+// gate and up and for down; a step reads those of the experts it has tokens for. Each rank has a
+// slice of every expert, cut as an MLP is: all ranks have the same work whichever experts are
+// chosen.
 class Moe : public FeedForward {
  public:
   Moe(const MoeConfig& config, const WeightScope& weights, LoadContext& context);
 
-  void forward(const Tensor& x, const Tensor& y, bool accumulate,
-               ExecutionContext& context) const override;
+  void forward(const Tensor& x, RankSum& sum, ExecutionContext& context) const override;
   void tally(WeightTally& tally) const override;
 
  private:
-  void add_shared(const Tensor& x, const Tensor& y, bool accumulate,
-                  ExecutionContext& context) const;
+  void add_shared(const Tensor& x, RankSum& sum, ExecutionContext& context) const;
 
   MoeConfig config_;
   std::optional<Linear> router_;
   std::vector<float> correction_bias_;
+  Share columns_;         // of every expert's inner ones: this rank's
+  Share down_columns_;    // the same in whole groups of quantised values
   PackedWeight gate_up_;  // parts: gate and up of expert 0, of expert 1, …
   PackedWeight down_;     // a part per expert
   std::vector<float> gate_up_bias_, down_bias_;

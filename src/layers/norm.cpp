@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/norm.h"
 
+#include <cmath>
+
 #include "base/error.h"
 #include "kernels/layer_norm/layer_norm.h"
 #include "kernels/rms_norm/rms_norm.h"
@@ -52,29 +54,64 @@ void Norm::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) 
   layer_norm(x, &weight, bias_.empty() ? nullptr : &bias, config_.epsilon, y, context.threads);
 }
 
-HeadNorm::HeadNorm(const NormConfig& config, HeadNormSpan span, int num_heads, int head_dim,
-                   const WeightScope& weights)
-    : config_(config), span_(span), head_dim_(head_dim) {
-  const int64_t width = int64_t{num_heads} * head_dim;
+HeadNorm::HeadNorm(const NormConfig& config, HeadNormSpan span, int num_heads, const Share& own,
+                   int head_dim, const WeightScope& weights)
+    : config_(config), span_(span), num_heads_(num_heads), head_dim_(head_dim) {
+  const auto own_part = [&](const std::vector<float>& all) {
+    if (all.empty()) return all;
+    return std::vector<float>(all.begin() + own.begin * head_dim, all.begin() + own.end * head_dim);
+  };
   if (span == HeadNormSpan::kHeadOwnWeight) {
     LANNER_CHECK(!config.has_bias && config.kind == NormKind::kLayer);
     if (config.name.find("{}") == std::string::npos) {
-      weight_ = load_matrix(weights, config.name + ".weight", Shape{num_heads, head_dim});
+      weight_ = own_part(load_matrix(weights, config.name + ".weight", Shape{num_heads, head_dim}));
       return;
     }
-    for (int head = 0; head < num_heads; ++head) {
+    for (int64_t head = own.begin; head < own.end; ++head) {
       const std::string name = replaced(config.name, std::to_string(head));
       const std::vector<float> one = load_weight(config, name, head_dim, weights);
       weight_.insert(weight_.end(), one.begin(), one.end());
     }
     return;
   }
-  const int64_t size = span == HeadNormSpan::kAllHeads ? width : head_dim;
+  const bool whole = span == HeadNormSpan::kAllHeads;
+  const int64_t size = whole ? int64_t{num_heads} * head_dim : head_dim;
   weight_ = load_weight(config, config.name, size, weights);
   bias_ = load_bias(config, config.name, size, weights);
+  if (!whole) return;
+  // The mean square is all that ranks tell each other.
+  LANNER_CHECK(own.size() == num_heads || config.kind == NormKind::kRms);
+  weight_ = own_part(weight_);
+  bias_ = own_part(bias_);
+}
+
+void HeadNorm::add_squares(const Tensor& x, const Tensor& squares) const {
+  for (int64_t row = 0; row < x.num_rows(); ++row) {
+    const float* values = x.row<float>(row);
+    double sum = 0;
+    for (int64_t i = 0; i < x.size(-1); ++i) sum += double{values[i]} * values[i];
+    *squares.row<float>(row) += static_cast<float>(sum);
+  }
+}
+
+void HeadNorm::forward_with_squares(const Tensor& x, const Tensor& squares,
+                                    ExecutionContext& context) const {
+  const auto width = static_cast<float>(num_heads_ * head_dim_);
+  context.threads.parallel_for(
+      x.num_rows(),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+          float* values = x.row<float>(row);
+          const float mean = *squares.row<float>(row) / width;
+          const float factor = 1.0f / std::sqrt(mean + config_.epsilon);
+          for (size_t i = 0; i < weight_.size(); ++i) values[i] *= factor * weight_[i];
+        }
+      },
+      /*min_grain=*/8);
 }
 
 void HeadNorm::forward(const Tensor& x, ExecutionContext& context) const {
+  if (x.size(-1) == 0) return;
   const Tensor weight = vector_view(weight_), bias = vector_view(bias_);
   const Tensor* bias_or_none = bias_.empty() ? nullptr : &bias;
   const bool whole = span_ == HeadNormSpan::kAllHeads;

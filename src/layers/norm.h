@@ -7,6 +7,7 @@
 
 #include "layers/execution_context.h"
 #include "layers/load_vector.h"
+#include "layers/split.h"
 #include "weights/checkpoint.h"
 
 namespace lanner {
@@ -54,20 +55,27 @@ enum class HeadNormSpan {
 
 // The norm of the query or key heads of a token (QK-norm; Henry et al. 2020, arXiv 2010.04245).
 // With kHeadOwnWeight and "{}" in its name each head's weight is a tensor of its own, else one of
-// [heads, head_dim].
+// [heads, head_dim]. A rank has the heads `own` of num_heads.
 class HeadNorm {
  public:
-  HeadNorm(const NormConfig& config, HeadNormSpan span, int num_heads, int head_dim,
-           const WeightScope& weights);
+  HeadNorm(const NormConfig& config, HeadNormSpan span, int num_heads, const Share& own,
+           int head_dim, const WeightScope& weights);
 
-  // In place; x [num_tokens, num_heads * head_dim] fp32, any row stride.
+  // In place; x [num_tokens, own heads * head_dim] fp32, any row stride.
   void forward(const Tensor& x, ExecutionContext& context) const;
+
+  // kAllHeads over several ranks: squares [num_tokens, 1] += the sums of the squares of x, then
+  // forward() with those of all ranks together.
+  void add_squares(const Tensor& x, const Tensor& squares) const;
+  void forward_with_squares(const Tensor& x, const Tensor& squares,
+                            ExecutionContext& context) const;
 
  private:
   NormConfig config_;
   HeadNormSpan span_;
+  int num_heads_;  // of all ranks
   int head_dim_;
-  std::vector<float> weight_;  // [head_dim] or [num_heads * head_dim]
+  std::vector<float> weight_;  // [head_dim] or [own heads * head_dim]
   std::vector<float> bias_;    // the same, or empty
 };
 

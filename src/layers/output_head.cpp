@@ -28,23 +28,27 @@ std::vector<float> inverse_lengths(const Tensor& matrix) {
 
 OutputHead::OutputHead(const OutputConfig& config, const InputEmbedding& input,
                        const WeightScope& weights, LoadContext& context)
-    : config_(config) {
+    : config_(config),
+      vocab_(share_of_vocab(config.vocab_size, context.execution.communicator.rank(),
+                            context.execution.communicator.size())) {
   const int64_t width = config.width > 0 ? config.width : config.hidden;
   if (!config.projection.empty()) {
     projection_.emplace(std::vector<LinearPart>{{config.projection, width}}, config.hidden,
                         /*bias=*/false, weights, context);
   }
   if (config.tied) {
-    output_.emplace(input.tokens().table(), context);
+    output_.emplace(input.tokens().table(), vocab_, context);
   } else {
-    output_.emplace(std::vector<LinearPart>{{config.name, config.vocab_size}}, width, config.bias,
-                    weights, context);
+    const LinearPart part{.name = config.name,
+                          .rows = {{vocab_.begin, vocab_.size()}},
+                          .tensor_rows = config.vocab_size};
+    output_.emplace(std::vector{part}, width, config.bias, weights, context);
   }
   if (!config.unit_rows) return;
   const CheckpointTensor matrix =
       config.tied ? input.tokens().table()
                   : weights.tensor(config.name + ".weight", Shape{config.vocab_size, width});
-  factors_ = inverse_lengths(matrix.view);
+  factors_ = inverse_lengths(matrix.view.rows(vocab_.begin, vocab_.end));
 }
 
 int64_t OutputHead::parameters() const {
@@ -55,6 +59,7 @@ int64_t OutputHead::parameters() const {
 }
 
 void OutputHead::forward(const Tensor& x, const Tensor& logits, ExecutionContext& context) const {
+  if (vocab_.empty()) return;  // more ranks than parts
   const Workspace::Scope scope(context.workspace);
   Tensor in = x;
   if (projection_) {

@@ -24,28 +24,30 @@ struct OutputConfig {
   float soft_cap = 0.0f;  // > 0: cap * tanh(logits / cap)
 };
 
-// The output weights with what a family does around them. Immutable after construction.
+// The output weights with what a family does around them. Each rank has the logits of a part of the
+// vocabulary (share_of_vocab). Immutable after construction.
 class OutputHead {
  public:
   // input: whose table is W when the two are tied.
   OutputHead(const OutputConfig& config, const InputEmbedding& input, const WeightScope& weights,
              LoadContext& context);
 
-  // x [rows, hidden] fp32, overwritten; logits [rows, vocab_size] fp32.
+  // x [rows, hidden] fp32, overwritten; logits [rows, this rank's part of the vocabulary] fp32.
   void forward(const Tensor& x, const Tensor& logits, ExecutionContext& context) const;
 
   void tally(WeightTally& tally) const {
     if (projection_) tally.add(*projection_);
     tally.add(*output_);
   }
-  // Elements of its matrices.
+  // Elements of its matrices that this rank holds.
   int64_t parameters() const;
 
  private:
   OutputConfig config_;
+  Share vocab_;
   std::optional<Linear> projection_;
   std::optional<ColumnParallelLinear> output_;
-  std::vector<float> factors_;  // [vocab_size], or empty: of each logit
+  std::vector<float> factors_;  // of each of this rank's logits, or empty
 };
 
 }  // namespace lanner

@@ -368,7 +368,8 @@ PackedWeight PackedWeight::Impl::pack(std::span<const Tensor> parts, const GemmP
         for (int64_t panel = first; panel < last; ++panel) packer.pack(panel);
         if (!on_read) continue;
         on_read(parts[i].raw_row(first * kPanelRows),
-                parts[i].raw_row(std::min(last * kPanelRows, s.n) - 1) + parts[i].row_bytes());
+                parts[i].raw_row(std::min(last * kPanelRows, s.n) - 1) +
+                    dtype_bytes(parts[i].dtype(), parts[i].size(1)));
       }
     }
   });
