@@ -52,12 +52,18 @@ void apply_logit_bias(std::span<float> logits, std::span<const LogitBias> biases
 
 void apply_bad_words(std::span<float> logits, std::span<const std::vector<int32_t>> words,
                      std::span<const int32_t> tokens, std::span<const int32_t> more_tokens) {
+  ban_tokens(logits, bad_word_ends(words, tokens, more_tokens));
+}
+
+std::vector<int32_t> bad_word_ends(std::span<const std::vector<int32_t>> words,
+                                   std::span<const int32_t> tokens,
+                                   std::span<const int32_t> more_tokens) {
+  std::vector<int32_t> ends;
   for (const std::vector<int32_t>& word : words) {
     const std::span<const int32_t> ids(word);
-    if (ends_with(tokens, more_tokens, ids.first(ids.size() - 1))) {
-      ban_tokens(logits, ids.last(1));
-    }
+    if (ends_with(tokens, more_tokens, ids.first(ids.size() - 1))) ends.push_back(word.back());
   }
+  return ends;
 }
 
 void ban_tokens(std::span<float> logits, std::span<const int32_t> tokens) {

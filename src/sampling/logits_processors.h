@@ -23,6 +23,10 @@ void apply_logit_bias(std::span<float> logits, std::span<const LogitBias> biases
 // others of (HF NoBadWordsLogitsProcessor).
 void apply_bad_words(std::span<float> logits, std::span<const std::vector<int32_t>> words,
                      std::span<const int32_t> tokens, std::span<const int32_t> more_tokens);
+// The tokens that it forbids.
+std::vector<int32_t> bad_word_ends(std::span<const std::vector<int32_t>> words,
+                                   std::span<const int32_t> tokens,
+                                   std::span<const int32_t> more_tokens);
 // Forbids tokens.
 void ban_tokens(std::span<float> logits, std::span<const int32_t> tokens);
 // Divides positive and multiplies negative logits of tokens in prompt or output (Keskar et al.

@@ -7,6 +7,12 @@ TokenCounts::TokenCounts(std::span<const int32_t> prompt) {
   for (const int32_t id : prompt) entry(id);
 }
 
+TokenCounts TokenCounts::of_entries(std::vector<Entry> entries) {
+  TokenCounts counts;
+  counts.entries_ = std::move(entries);
+  return counts;
+}
+
 void TokenCounts::add_output(int32_t id) { ++entry(id).output_count; }
 
 TokenCounts::Entry& TokenCounts::entry(int32_t id) {

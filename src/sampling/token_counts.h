@@ -18,12 +18,15 @@ class TokenCounts {
   };
 
   explicit TokenCounts(std::span<const int32_t> prompt);
+  // The entries() of another, to be read only.
+  static TokenCounts of_entries(std::vector<Entry> entries);
   void add_output(int32_t id);
 
   // Every token of prompt and output once, in order of first appearance.
   std::span<const Entry> entries() const { return entries_; }
 
  private:
+  TokenCounts() = default;
   Entry& entry(int32_t id);
 
   std::vector<Entry> entries_;
