@@ -15,7 +15,7 @@ import numpy.typing as npt
 from . import _lanner
 from .chat import Conversation, Tool, ToolChoice, is_conversation, to_messages, to_tool, to_tool_choice
 from .default_model import default_model
-from .errors import InvalidArgumentError
+from .errors import InternalError, InvalidArgumentError
 from .outputs import (
     ChatChunk,
     ChatResult,
@@ -64,6 +64,9 @@ class LLM:
         max_sequences: Sequences decoded together at most.
         prefix_cache: Reuse the KV cache of earlier prompts that begin alike.
         ngram_speculation: Propose tokens that the sequence has had in the same place before.
+        draft_model: A smaller model with the same vocabulary that proposes tokens; "": none.
+        draft_dtype: As dtype, of the draft model's weights.
+        draft_tokens: Tokens that are proposed for a sequence in one step, range [0, 16]; 0: as many as pay.
         progress: Called now and then while loading with a stage, and how far it is, in bytes: (stage, done, total).
 
     Raises:
@@ -86,6 +89,9 @@ class LLM:
         max_sequences: int = 64,
         prefix_cache: bool = True,
         ngram_speculation: bool = True,
+        draft_model: str | os.PathLike[str] = "",
+        draft_dtype: str = "auto",
+        draft_tokens: int = 0,
         progress: Progress | None = None,
     ) -> None:
         config = {
@@ -100,6 +106,9 @@ class LLM:
             "max_sequences": max_sequences,
             "prefix_cache": prefix_cache,
             "ngram_speculation": ngram_speculation,
+            "draft_model": os.fspath(draft_model),
+            "draft_dtype": draft_dtype,
+            "draft_tokens": draft_tokens,
         }
         self.path: str = default_model() if model is None else os.fspath(model)
         self._model = _lanner.Model(self.path, config, progress)
@@ -123,7 +132,8 @@ class LLM:
     # Text from prompts
 
     @overload
-    def generate(self, prompts: Prompt, sampling_params: SamplingParams | None = None, *, truncate_prompt: bool = False,
+    def generate(self, prompts: Prompt,  # type: ignore[overload-overlap]
+                 sampling_params: SamplingParams | None = None, *, truncate_prompt: bool = False,
                  prompt_has_special_tokens: bool = False, priority: int = 0, cache_salt: str = "") -> GenerationResult: ...
 
     @overload
@@ -154,7 +164,8 @@ class LLM:
         return answers[0] if single else answers
 
     @overload
-    async def agenerate(self, prompts: Prompt, sampling_params: SamplingParams | None = None, *,
+    async def agenerate(self, prompts: Prompt,  # type: ignore[overload-overlap]
+                        sampling_params: SamplingParams | None = None, *,
                         truncate_prompt: bool = False, prompt_has_special_tokens: bool = False, priority: int = 0,
                         cache_salt: str = "") -> GenerationResult: ...
 
@@ -188,7 +199,8 @@ class LLM:
     # Answers in conversations
 
     @overload
-    def chat(self, messages: Conversation, sampling_params: SamplingParams | None = None, *, tools: Sequence[Tool] = (),
+    def chat(self, messages: Conversation,  # type: ignore[overload-overlap]
+             sampling_params: SamplingParams | None = None, *, tools: Sequence[Tool] = (),
              tool_choice: ToolChoice | Mapping[str, Any] = "auto", parallel_tool_calls: bool = True,
              template_arguments: Mapping[str, Any] | None = None, split_reasoning: bool = True, truncate_prompt: bool = False,
              priority: int = 0, cache_salt: str = "") -> ChatResult: ...
@@ -227,7 +239,8 @@ class LLM:
         return answers[0] if single else answers
 
     @overload
-    async def achat(self, messages: Conversation, sampling_params: SamplingParams | None = None, *,
+    async def achat(self, messages: Conversation,  # type: ignore[overload-overlap]
+                    sampling_params: SamplingParams | None = None, *,
                     tools: Sequence[Tool] = (), tool_choice: ToolChoice | Mapping[str, Any] = "auto",
                     parallel_tool_calls: bool = True, template_arguments: Mapping[str, Any] | None = None,
                     split_reasoning: bool = True, truncate_prompt: bool = False, priority: int = 0,
@@ -269,6 +282,33 @@ class LLM:
             template_arguments=template_arguments, split_reasoning=split_reasoning, truncate_prompt=truncate_prompt,
             priority=priority, cache_salt=cache_salt), to_chat_chunk)
 
+    # Vectors of texts
+
+    def embed(self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalized: bool = True, truncate: bool = False,
+              priority: int = 0, cache_salt: str = "") -> npt.NDArray[np.float32]:
+        """A vector of each text (a str, or token ids), made of the hidden states after the model's last norm.
+
+        Args:
+            texts: One text, or a list of them.
+            pooling: "mean" of all tokens, "last" or "first" one.
+            normalized: To a Euclidean length of 1.
+            truncate: Leave out the last tokens of a text that is longer than the context, instead of raising.
+            priority, cache_salt: As in generate().
+
+        Returns:
+            [embedding_size] for one text, [len(texts), embedding_size] for a list.
+        """
+        single, requests = self._texts(texts, pooling=pooling, normalized=normalized, truncate=truncate, priority=priority,
+                                       cache_salt=cache_salt)
+        return self._vectors(wait_for_all(self._model.submit_embeddings(requests), len(requests)), single)
+
+    async def aembed(self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalized: bool = True,
+                     truncate: bool = False, priority: int = 0, cache_salt: str = "") -> npt.NDArray[np.float32]:
+        """embed() for asyncio; cancelling the task ends the requests."""
+        single, requests = self._texts(texts, pooling=pooling, normalized=normalized, truncate=truncate, priority=priority,
+                                       cache_salt=cache_salt)
+        return self._vectors(await wait_for_all_async(self._model.submit_embeddings(requests), len(requests)), single)
+
     # The model itself
 
     def forward(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
@@ -294,8 +334,9 @@ class LLM:
 
     def default_sampling_params(self) -> SamplingParams:
         """What the model's generation_config.json proposes, else greedy."""
-        fields = self._model.default_sampling_params()
-        return SamplingParams(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+        fields: dict[str, Any] = self._model.default_sampling_params()
+        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return SamplingParams(**fields)
 
     @property
     def has_chat_template(self) -> bool:
@@ -305,6 +346,11 @@ class LLM:
     def max_context(self) -> int:
         """Longest prompt and answer together, in tokens."""
         return self._model.max_context
+
+    @property
+    def embedding_size(self) -> int:
+        """Numbers in a vector that embed() makes."""
+        return self._model.embedding_size
 
     @property
     def vocab_size(self) -> int:
@@ -342,6 +388,20 @@ class LLM:
             for prompt, each in zip(prompts, params)
         ]
         return single, requests, [each.form for each in params]
+
+    @staticmethod
+    def _texts(texts: Any, **options: Any) -> tuple[bool, list[dict[str, Any]]]:
+        single = _is_prompt(texts)
+        texts = [texts] if single else list(texts)
+        return single, [{**options, "input": text if isinstance(text, str) else _token_ids(text)} for text in texts]
+
+    def _vectors(self, outputs: list[list[_lanner.EmbeddingOutput]], single: bool) -> npt.NDArray[np.float32]:
+        vectors = np.empty((len(outputs), self.embedding_size), np.float32)
+        for row, (output,) in zip(vectors, outputs):
+            if output.finish_reason != "stop":
+                raise InternalError(output.error or f"the request was {output.finish_reason}")
+            row[:] = np.frombuffer(output.values, np.float32)
+        return vectors[0] if single else vectors
 
     def _chats(self, conversations: Any, sampling: Any, options: dict[str, Any]) -> tuple[bool, list[dict[str, Any]], list[Any]]:
         single = is_conversation(conversations)

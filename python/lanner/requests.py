@@ -19,11 +19,22 @@ async def _until_ready(requests: Any, whole: bool) -> None:
         raise ResourceExhaustedError("no file descriptor is left for waiting in an event loop")
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+
+    def on_ready() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(descriptor, on_ready)
     try:
         await ready
     finally:
         loop.remove_reader(descriptor)
+
+
+def _index(output: Any) -> int:
+    """Which of the answers of its request."""
+    index: int = getattr(getattr(output, "step", output), "index", 0)
+    return index
 
 
 def _by_request(news: list[tuple[int, Any]], count: int) -> list[list[Any]]:
@@ -32,7 +43,7 @@ def _by_request(news: list[tuple[int, Any]], count: int) -> list[list[Any]]:
     for request, output in news:
         outputs[request].append(output)
     for answers in outputs:
-        answers.sort(key=lambda output: getattr(output, "step", output).index)
+        answers.sort(key=_index)
     return outputs
 
 

@@ -26,6 +26,8 @@ void merge(RequestOutput& earlier, RequestOutput&& later) {
   earlier = std::move(later);
 }
 
+void merge(EmbeddingOutput& earlier, EmbeddingOutput&& later) { earlier = std::move(later); }
+
 void merge(ChatOutput& earlier, ChatOutput&& later) {
   merge(earlier.step, std::move(later.step));
   earlier.content += later.content;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "lanner/chat.h"
+#include "lanner/embedding.h"
 #include "lanner/request.h"
 
 namespace lanner::python {
@@ -20,8 +21,15 @@ namespace lanner::python {
 // Adds later news of a sequence to earlier ones.
 void merge(RequestOutput& earlier, RequestOutput&& later);
 void merge(ChatOutput& earlier, ChatOutput&& later);
-inline const RequestOutput& step_of(const RequestOutput& output) { return output; }
-inline const RequestOutput& step_of(const ChatOutput& output) { return output.step; }
+void merge(EmbeddingOutput& earlier, EmbeddingOutput&& later);
+
+// Which of its request's answers an output belongs to, and whether the request ends with it.
+inline int index_of(const RequestOutput& output) { return output.index; }
+inline int index_of(const ChatOutput& output) { return output.step.index; }
+inline int index_of(const EmbeddingOutput& /*output*/) { return 0; }
+inline bool is_last(const RequestOutput& output) { return output.is_last; }
+inline bool is_last(const ChatOutput& output) { return output.step.is_last; }
+inline bool is_last(const EmbeddingOutput& /*output*/) { return true; }
 
 // News of several requests on their way from the engine's thread to one reader. News that nobody
 // has taken yet are merged, so a slow reader costs no memory and finds a whole answer at the end.
@@ -52,15 +60,15 @@ class Inbox {
 
   void push(size_t request, Output output) {
     const std::lock_guard lock(mutex_);
-    const bool is_last = step_of(output).is_last;
-    const size_t slot = first_slot_[request] + static_cast<size_t>(step_of(output).index);
+    const bool ends = is_last(output);
+    const size_t slot = first_slot_[request] + static_cast<size_t>(index_of(output));
     if (news_[slot]) {
       merge(news_[slot]->output, std::move(output));
     } else {
       news_[slot] = News{request, std::move(output)};
       waiting_.push_back(slot);
     }
-    if (is_last) --left_;
+    if (ends) --left_;
     if (!only_whole_ || left_ == 0) notify();
   }
 

@@ -7,8 +7,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include "requests.h"
-
 namespace lanner::python {
 namespace {
 
@@ -48,7 +46,8 @@ class ProgressRelay {
 [[noreturn]] void throw_interrupted() { throw Error(ErrorCode::kCancelled, "interrupted"); }
 
 template <typename Output>
-nb::list to_list(std::vector<typename Inbox<Output>::News> news) {
+nb::typed<nb::list, nb::typed<nb::tuple, size_t, Output>> to_list(
+    std::vector<typename Inbox<Output>::News> news) {
   nb::list list;
   for (auto& item : news) list.append(nb::make_tuple(item.request, std::move(item.output)));
   return list;
@@ -73,7 +72,7 @@ void bind_requests(nb::module_& module, const char* name) {
 
 }  // namespace
 
-Model::Model(const std::string& path, const nb::dict& config, const nb::object& progress) {
+Model::Model(const std::string& path, const Fields& config, const nb::object& progress) {
   const LlmConfig llm_config = to_config(config);
   ProgressRelay relay;
   llm_ = run_interruptibly(
@@ -98,7 +97,7 @@ std::shared_ptr<LLM> Model::llm() const {
   return llm_;
 }
 
-GenerateRequests Model::submit(const nb::list& requests) {
+GenerateRequests Model::submit(const FieldsList& requests) {
   std::vector<Request> converted;
   std::vector<int> answers;
   for (nb::handle item : requests) {
@@ -114,7 +113,7 @@ GenerateRequests Model::submit(const nb::list& requests) {
   return result;
 }
 
-ChatRequests Model::submit_chats(const nb::list& chats) {
+ChatRequests Model::submit_chats(const FieldsList& chats) {
   std::vector<ChatRequest> converted;
   std::vector<int> answers;
   for (nb::handle item : chats) {
@@ -126,6 +125,19 @@ ChatRequests Model::submit_chats(const nb::list& chats) {
   const nb::gil_scoped_release release;
   for (const ChatRequest& chat : converted) {
     result.add(result.llm().submit_chat(chat, result.receiver()));
+  }
+  return result;
+}
+
+EmbeddingRequests Model::submit_embeddings(const FieldsList& requests) {
+  std::vector<EmbeddingRequest> converted;
+  for (nb::handle item : requests) {
+    converted.push_back(to_embedding_request(nb::cast<nb::dict>(item)));
+  }
+  EmbeddingRequests result(llm(), std::vector<int>(converted.size(), 1));
+  const nb::gil_scoped_release release;
+  for (const EmbeddingRequest& request : converted) {
+    result.add(result.llm().submit_embedding(request, result.receiver()));
   }
   return result;
 }
@@ -151,13 +163,15 @@ void Model::forward(const std::vector<int32_t>& tokens,
 void bind_model(nb::module_& module) {
   bind_requests<RequestOutput>(module, "GenerateRequests");
   bind_requests<ChatOutput>(module, "ChatRequests");
+  bind_requests<EmbeddingOutput>(module, "EmbeddingRequests");
   const auto without_gil = nb::call_guard<nb::gil_scoped_release>();
   nb::class_<Model>(module, "Model", "A loaded model; the class LLM is made of it.")
-      .def(nb::init<const std::string&, const nb::dict&, const nb::object&>(), nb::arg("path"),
+      .def(nb::init<const std::string&, const Fields&, const nb::object&>(), nb::arg("path"),
            nb::arg("config"), nb::arg("progress").none())
       .def("close", &Model::close)
       .def("submit", &Model::submit, nb::arg("requests"))
       .def("submit_chats", &Model::submit_chats, nb::arg("chats"))
+      .def("submit_embeddings", &Model::submit_embeddings, nb::arg("requests"))
       .def("forward", &Model::forward, nb::arg("tokens"), nb::arg("logits").noconvert())
       .def(
           "tokenize",
@@ -173,7 +187,7 @@ void bind_model(nb::module_& module) {
           nb::arg("ids"), nb::arg("skip_special"), without_gil)
       .def(
           "render",
-          [](const Model& self, const nb::dict& chat) {
+          [](const Model& self, const Fields& chat) {
             const ChatRequest request = to_chat_request(chat);
             const nb::gil_scoped_release release;
             return self.llm()->render(request);
@@ -181,6 +195,7 @@ void bind_model(nb::module_& module) {
           nb::arg("chat"))
       .def_prop_ro("has_chat_template",
                    [](const Model& self) { return self.llm()->has_chat_template(); })
+      .def_prop_ro("embedding_size", [](const Model& self) { return self.llm()->embedding_size(); })
       .def_prop_ro("max_context", [](const Model& self) { return self.llm()->max_context(); })
       .def(
           "report", [](const Model& self) { return self.llm()->report(); }, without_gil)
@@ -188,7 +203,7 @@ void bind_model(nb::module_& module) {
            [](const Model& self) {
              return from_sampling_params(self.llm()->default_sampling_params());
            })
-      .def("stats", [](const Model& self) {
+      .def("stats", [](const Model& self) -> nb::typed<nb::dict, nb::str, double> {
         const LlmStats stats = self.llm()->stats();
         nb::dict values;
         values["load_seconds"] = stats.load_seconds;
@@ -204,6 +219,7 @@ void bind_model(nb::module_& module) {
         values["forward_seconds"] = stats.forward_seconds;
         values["draft_tokens"] = stats.draft_tokens;
         values["accepted_tokens"] = stats.accepted_tokens;
+        values["draft_seconds"] = stats.draft_seconds;
         values["preemptions"] = stats.preemptions;
         values["prompt_lookup_tokens"] = stats.prompt_lookup_tokens;
         values["prompt_hit_tokens"] = stats.prompt_hit_tokens;

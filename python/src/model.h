@@ -12,6 +12,7 @@
 #include "inbox.h"
 #include "interruptible.h"
 #include "lanner/llm.h"
+#include "requests.h"
 
 namespace lanner::python {
 
@@ -61,13 +62,14 @@ class Requests {
 
 using GenerateRequests = Requests<RequestOutput>;
 using ChatRequests = Requests<ChatOutput>;
+using EmbeddingRequests = Requests<EmbeddingOutput>;
 
 // An LLM that can be closed. Python calls its methods from any thread; requests under way keep the
 // LLM alive.
 class Model {
  public:
   // Throws as LLM::load.
-  Model(const std::string& path, const nb::dict& config, const nb::object& progress);
+  Model(const std::string& path, const Fields& config, const nb::object& progress);
   ~Model() { close(); }
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
@@ -76,8 +78,9 @@ class Model {
   // Throws Error(kInvalidArgument) after close().
   std::shared_ptr<LLM> llm() const;
 
-  GenerateRequests submit(const nb::list& requests);
-  ChatRequests submit_chats(const nb::list& chats);
+  GenerateRequests submit(const FieldsList& requests);
+  ChatRequests submit_chats(const FieldsList& chats);
+  EmbeddingRequests submit_embeddings(const FieldsList& requests);
   // Fills [num_tokens, vocab_size] with the logits of every position.
   void forward(const std::vector<int32_t>& tokens,
                nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits);

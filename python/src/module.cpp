@@ -29,7 +29,7 @@ void translate_error(const std::exception_ptr& thrown, void* /*payload*/) {
   }
 }
 
-nb::list error_codes() {
+nb::typed<nb::list, nb::str> error_codes() {
   nb::list names;
   for (const ErrorCode code : kErrorCodes) names.append(error_code_name(code));
   return names;
@@ -50,11 +50,11 @@ NB_MODULE(_lanner, module) {
   module.def("field_names", &field_names, "Names of the fields that dicts may have, by struct.");
   module.def(
       "machine_report",
-      [](const nb::dict& config) { return lanner::machine_report(to_config(config)); },
+      [](const Fields& config) { return lanner::machine_report(to_config(config)); },
       nb::arg("config"));
   module.def(
       "model_report",
-      [](const std::string& path, const nb::dict& config) {
+      [](const std::string& path, const Fields& config) {
         return lanner::model_report(path, to_config(config));
       },
       nb::arg("path"), nb::arg("config"));

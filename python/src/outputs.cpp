@@ -42,6 +42,19 @@ void bind_outputs(nb::module_& module) {
       .def_ro("content", &ChatOutput::content)
       .def_ro("reasoning", &ChatOutput::reasoning)
       .def_ro("tool_calls", &ChatOutput::tool_calls);
+  nb::class_<EmbeddingOutput>(module, "EmbeddingOutput")
+      .def_prop_ro(
+          "values",
+          [](const EmbeddingOutput& output) {
+            const std::vector<float>& values = output.embedding.values;
+            return nb::bytes(reinterpret_cast<const char*>(values.data()),
+                             values.size() * sizeof(float));
+          },
+          "The numbers as fp32, one after the other.")
+      .def_prop_ro(
+          "finish_reason",
+          [](const EmbeddingOutput& output) { return finish_reason_name(output.finish_reason); })
+      .def_ro("error", &EmbeddingOutput::error);
 }
 
 }  // namespace lanner::python

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <string_view>
 #include <utility>
+#include <variant>
 
 #include "fields.h"
 
@@ -53,6 +54,9 @@ constexpr Field<LlmConfig> kConfigFields[] = {
     member<&LlmConfig::max_sequences>("max_sequences"),
     member<&LlmConfig::prefix_cache>("prefix_cache"),
     member<&LlmConfig::ngram_speculation>("ngram_speculation"),
+    member<&LlmConfig::draft_model>("draft_model"),
+    member<&LlmConfig::draft_dtype>("draft_dtype"),
+    member<&LlmConfig::draft_tokens>("draft_tokens"),
 };
 
 void set_logit_bias(SamplingParams& sampling, nb::handle value, const char* name) {
@@ -122,12 +126,10 @@ constexpr Field<SamplingParams> kSamplingFields[] = {
      }},
 };
 
-void set_prompt(Request& request, nb::handle value, const char* name) {
-  if (nb::isinstance<nb::str>(value)) {
-    request.prompt = nb::cast<std::string>(value);
-    return;
-  }
-  request.prompt = cast_field<std::vector<int32_t>>(value, name, "a str or a list of token ids");
+// Text or token ids.
+std::variant<std::string, std::vector<int32_t>> to_prompt(nb::handle value, const char* name) {
+  if (nb::isinstance<nb::str>(value)) return nb::cast<std::string>(value);
+  return cast_field<std::vector<int32_t>>(value, name, "a str or a list of token ids");
 }
 
 template <typename Struct>
@@ -136,7 +138,8 @@ void set_sampling(Struct& request, nb::handle value, const char* name) {
 }
 
 constexpr Field<Request> kRequestFields[] = {
-    {"prompt", set_prompt},
+    {"prompt", [](Request& request, nb::handle value,
+                  const char* name) { request.prompt = to_prompt(value, name); }},
     {"sampling", set_sampling<Request>},
     member<&Request::prompt_has_special_tokens>("prompt_has_special_tokens"),
     member<&Request::truncate_prompt>("truncate_prompt"),
@@ -196,6 +199,22 @@ constexpr Field<ChatRequest> kChatFields[] = {
     member<&ChatRequest::cache_salt>("cache_salt"),
 };
 
+constexpr std::array kPoolingWords = {
+    std::pair{std::string_view(pooling_name(Pooling::kMean)), Pooling::kMean},
+    std::pair{std::string_view(pooling_name(Pooling::kLast)), Pooling::kLast},
+    std::pair{std::string_view(pooling_name(Pooling::kFirst)), Pooling::kFirst}};
+
+constexpr Field<EmbeddingRequest> kEmbeddingFields[] = {
+    {"input", [](EmbeddingRequest& request, nb::handle value,
+                 const char* name) { request.input = to_prompt(value, name); }},
+    {"pooling", [](EmbeddingRequest& request, nb::handle value,
+                   const char* name) { request.pooling = word_as(value, name, kPoolingWords); }},
+    member<&EmbeddingRequest::normalized>("normalized"),
+    member<&EmbeddingRequest::truncate>("truncate"),
+    member<&EmbeddingRequest::priority>("priority"),
+    member<&EmbeddingRequest::cache_salt>("cache_salt"),
+};
+
 template <typename Struct>
 nb::list names_of(std::span<const Field<Struct>> fields) {
   nb::list names;
@@ -221,7 +240,11 @@ ChatRequest to_chat_request(const nb::dict& fields) {
   return from_dict<ChatRequest, kChatFields>(fields, "chat");
 }
 
-nb::dict from_sampling_params(const SamplingParams& sampling) {
+EmbeddingRequest to_embedding_request(const nb::dict& fields) {
+  return from_dict<EmbeddingRequest, kEmbeddingFields>(fields, "request");
+}
+
+Fields from_sampling_params(const SamplingParams& sampling) {
   nb::dict fields;
   for (const Field<SamplingParams>& field : kSamplingFields) {
     if (field.get != nullptr) fields[field.name] = field.get(sampling);
@@ -229,13 +252,14 @@ nb::dict from_sampling_params(const SamplingParams& sampling) {
   return fields;
 }
 
-nb::dict field_names() {
+nb::typed<nb::dict, nb::str, nb::typed<nb::list, nb::str>> field_names() {
   nb::dict names;
   names["LlmConfig"] = names_of<LlmConfig>(kConfigFields);
   names["SamplingParams"] = names_of<SamplingParams>(kSamplingFields);
   names["StructuredOutput"] = names_of<StructuredOutput>(kFormFields);
   names["Request"] = names_of<Request>(kRequestFields);
   names["ChatRequest"] = names_of<ChatRequest>(kChatFields);
+  names["EmbeddingRequest"] = names_of<EmbeddingRequest>(kEmbeddingFields);
   names["ChatMessage"] = names_of<ChatMessage>(kMessageFields);
   names["Tool"] = names_of<Tool>(kToolFields);
   names["ToolChoice"] = names_of<ToolChoice>(kToolChoiceFields);

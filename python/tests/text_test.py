@@ -165,10 +165,10 @@ class ToolTest(unittest.TestCase):
                 self.assertEqual(result.finish_reason, "tool_calls")
                 [call] = result.tool_calls
                 self.assertEqual((call.name, set(call.parse())), ("get_weather", {"city"}))
-                deltas = [delta for chunk in llm.stream_chat("What is the weather in Paris?", params, tools=[WEATHER],
-                                                             tool_choice="required") for delta in chunk.tool_calls]
+                deltas = [delta for chunk in llm.stream_chat("What is the weather in Paris?", params, tools=[WEATHER], tool_choice="required",
+                                                             parallel_tool_calls=False) for delta in chunk.tool_calls]
                 self.assertEqual("".join(delta.name for delta in deltas), "get_weather")
-                self.assertEqual(json.loads("".join(delta.arguments for delta in deltas)), call.parse())
+                self.assertEqual(set(json.loads("".join(delta.arguments for delta in deltas))), {"city"})
                 more = llm.chat([{"role": "user", "content": "What is the weather in Paris?"}, result.message,
                                  {"role": "tool", "tool_call_id": call.id, "content": "Sunny"}], SHORT, tools=[WEATHER])
                 self.assertGreater(more.usage.prompt_tokens, result.usage.prompt_tokens)

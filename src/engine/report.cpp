@@ -77,6 +77,7 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
               {"num_layers", plan.info.num_layers},
               {"hidden_size", plan.info.hidden_size},
               {"vocab_size", plan.info.vocab_size},
+              {"eos_token_ids", plan.info.eos_token_ids},
               {"num_heads", plan.info.num_heads},
               {"num_kv_heads", plan.info.num_kv_heads},
               {"head_dim", plan.info.head_dim},

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# make_wheel.sh PREFIX FOLDER: makes a wheel with the Lanner that is installed in PREFIX, and installs it into a new
+# environment, FOLDER/clean, which gets nothing else but what the wheel asks for. FOLDER/tools has what builds and checks it
+# (requirements.txt); it is kept from run to run. Exits with 77, which a test counts as skipped, where PyPI cannot be reached.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+prefix=$(cd "$1" && pwd)
+mkdir -p "$2"
+folder=$(cd "$2" && pwd)
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+
+skip() {
+  echo "skipped: $*: is there a network?"
+  exit 77
+}
+
+tools=$folder/tools
+if ! cmp -s "$here/requirements.txt" "$tools/requirements.txt"; then
+  python3 -m venv --clear "$tools"
+  "$tools/bin/pip" install --quiet -r "$here/requirements.txt" ||
+    skip "the packages of python/tests/requirements.txt could not be installed"
+  cp "$here/requirements.txt" "$tools/"
+fi
+
+rm -rf "$folder/dist" "$folder/clean"
+# Without isolation: the build's tools are those above, and nothing is downloaded.
+PATH=$tools/bin:$PATH "$tools/bin/pip" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder/dist" \
+  -C "cmake.define.lanner_ROOT=$prefix" -C "build-dir=$folder/build" "$here/../.."
+python3 -m venv "$folder/clean"
+"$folder/clean/bin/pip" install --quiet "$folder"/dist/lanner-*.whl ||
+  skip "what the wheel depends on could not be installed"
+ls -l "$folder"/dist/*.whl
+"$folder/clean/bin/pip" list
+"$folder/clean/bin/lanner" --version
