@@ -8,7 +8,7 @@ import lanner
 
 def main() -> None:
     with lanner.LLM(sys.argv[1] if len(sys.argv) > 1 else None) as llm:
-        answer = llm.chat("What is the capital of France?", lanner.SamplingParams(max_tokens=40))
+        answer = llm.chat("What is 2 + 3?", lanner.SamplingParams(max_tokens=40))
         print(answer.text, f"({answer.finish_reason})")
 
         for chunk in llm.stream("Once upon a time", lanner.SamplingParams(max_tokens=24)):

@@ -27,7 +27,7 @@ class DocsTest(unittest.TestCase):
         self.assertGreater(len(blocks), 10)
         status, output = run(sys.executable, "-c", "\n".join(blocks))
         self.assertEqual(status, 0, output)
-        self.assertIn("Paris", output)
+        self.assertIn("5", output)
 
     def test_the_page_has_every_method(self):
         page = PAGE.read_text()
@@ -48,7 +48,7 @@ class DocsTest(unittest.TestCase):
     def test_the_examples_run(self):
         status, output = run(sys.executable, EXAMPLES / "quickstart.py")
         self.assertEqual(status, 0, output)
-        self.assertIn("Paris", output)
+        self.assertIn("5", output)
         self.assertIn("'people':", output)
         status, output = run(sys.executable, EXAMPLES / "batch.py")
         self.assertEqual(status, 0, output)
@@ -64,16 +64,18 @@ class DocsTest(unittest.TestCase):
             self.skipTest("mypy is not installed")
         package = pathlib.Path(lanner.__file__).parent
         self.assertTrue((package / "py.typed").exists() and (package / "_lanner.pyi").exists())
+        # What is installed mypy finds by itself; a build tree has to be named.
+        environment = dict(os.environ)
+        if package.parent.name != "site-packages":
+            environment["MYPYPATH"] = str(package.parent)
         common = [mypy, "--strict", "--no-incremental", "--python-executable", sys.executable]
         # As a user does, with the installed package: the examples, and what the overloads say.
-        status, output = run(*common, *sorted(EXAMPLES.glob("*.py")), SOURCE / "python" / "tests" / "types_of_results.py",
-                             env={**os.environ, "MYPYPATH": str(package.parent)})
+        status, output = run(*common, *sorted(EXAMPLES.glob("*.py")), SOURCE / "python" / "tests" / "types_of_results.py", env=environment)
         self.assertEqual(status, 0, output)
-        status, output = run(*common, "--warn-unused-ignores", "-p", "lanner", env={**os.environ, "MYPYPATH": str(package.parent)})
+        status, output = run(*common, "--warn-unused-ignores", "-p", "lanner", env=environment)
         self.assertEqual(status, 0, output)
         # A checker that finds nothing anywhere would pass as well.
-        status, output = run(*common, "-c", "import lanner; lanner.LLM(dtype=8)",
-                             env={**os.environ, "MYPYPATH": str(package.parent)})
+        status, output = run(*common, "-c", "import lanner; lanner.LLM(dtype=8)", env=environment)
         self.assertNotEqual(status, 0)
         self.assertIn("dtype", output)
 
