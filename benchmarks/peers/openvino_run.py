@@ -34,7 +34,9 @@ def main():
         if generate == 0:
             rates.append(batch * prompt / metrics.get_ttft().mean * 1e3)
         else:
-            rates.append(batch / metrics.get_tpot().mean * 1e3)
+            # Not of get_tpot(), which counts the tokens of all sequences as one.
+            seconds = (metrics.get_generate_duration().mean - metrics.get_ttft().mean) / 1e3
+            rates.append(batch * generate / seconds)
     print(json.dumps({"tokens_per_s": statistics.median(rates[1:])}))  # the first one compiles
 
 

@@ -15,10 +15,15 @@ namespace {
 
 bool is_mapped(size_t bytes) { return bytes >= Buffer::kHugePageBytes; }
 
-// What is really allocated; bytes <= kMaxBytes.
+size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
+
+// What is really allocated; bytes <= kMaxBytes. A huge page at the end of which little is used
+// would be memory wasted, a tenth of some models: there the last bytes lie in small pages.
 size_t allocated_bytes(size_t bytes) {
-  const size_t unit = is_mapped(bytes) ? Buffer::kHugePageBytes : Buffer::kAlignment;
-  return (bytes + unit - 1) / unit * unit;
+  constexpr size_t kSmallPageBytes = 4096;
+  if (!is_mapped(bytes)) return round_up(bytes, Buffer::kAlignment);
+  const size_t huge = round_up(bytes, Buffer::kHugePageBytes);
+  return huge - bytes <= bytes / 32 ? huge : round_up(bytes, kSmallPageBytes);
 }
 
 // No machine has more, and the sums below cannot overflow.

@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weights/gguf_checkpoint.h"
 
+#include <array>
 #include <cstring>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -13,14 +18,53 @@
 namespace lanner {
 namespace {
 
+// Memory for copies that live briefly, kept for the next ones: the first touch of a page costs more
+// than filling it. Thread-safe.
+class CopyBuffers {
+ public:
+  // At least `bytes`. It comes back here when its last holder lets go of it.
+  std::shared_ptr<Buffer> get(size_t bytes) {
+    std::unique_ptr<Buffer> buffer = free_->take(bytes);
+    if (buffer == nullptr) buffer = std::make_unique<Buffer>(bytes);
+    return {buffer.release(), [free = free_](Buffer* done) { free->put(done); }};
+  }
+
+ private:
+  // Outlives the checkpoint where a copy does.
+  class FreeList {
+   public:
+    std::unique_ptr<Buffer> take(size_t bytes) {
+      const std::lock_guard lock(mutex_);
+      for (std::unique_ptr<Buffer>& buffer : buffers_) {
+        if (buffer != nullptr && buffer->size() >= bytes) return std::move(buffer);
+      }
+      return nullptr;
+    }
+    void put(Buffer* buffer) {
+      std::unique_ptr<Buffer> owned(buffer);
+      const std::lock_guard lock(mutex_);
+      for (std::unique_ptr<Buffer>& place : buffers_) {
+        if (place == nullptr || place->size() < owned->size()) std::swap(place, owned);
+        if (owned == nullptr) return;
+      }
+    }
+
+   private:
+    std::mutex mutex_;
+    std::array<std::unique_ptr<Buffer>, 2> buffers_;  // Q and K of a layer live together
+  };
+
+  std::shared_ptr<FreeList> free_ = std::make_shared<FreeList>();
+};
+
 // The rows of x, source(row) to be row `row`. They are moved whole, so block types need no
 // unpacking. A bias is a column.
 template <typename Source>
-CheckpointTensor reorder_rows(const Tensor& x, const Source& source) {
+CheckpointTensor reorder_rows(const Tensor& x, CopyBuffers& copies, const Source& source) {
   const bool is_bias = x.shape().rank() == 1;
   const int64_t num_rows = is_bias ? x.size(0) : x.num_rows();
   const auto row_bytes = static_cast<size_t>(is_bias ? dtype_bytes(x.dtype(), 1) : x.row_bytes());
-  auto buffer = std::make_shared<Buffer>(static_cast<size_t>(num_rows) * row_bytes);
+  std::shared_ptr<Buffer> buffer = copies.get(static_cast<size_t>(num_rows) * row_bytes);
   for (int64_t row = 0; row < num_rows; ++row) {
     std::memcpy(buffer->data() + static_cast<size_t>(row) * row_bytes,
                 x.raw() + static_cast<size_t>(source(row)) * row_bytes, row_bytes);
@@ -30,20 +74,21 @@ CheckpointTensor reorder_rows(const Tensor& x, const Source& source) {
 }
 
 // Heads in pairs -> the same in halves: row j * d/2 + i of a head was row 2i + j.
-CheckpointTensor unpermute(const Tensor& x, int64_t num_heads) {
+CheckpointTensor unpermute(const Tensor& x, int64_t num_heads, CopyBuffers& copies) {
   const int64_t head_dim = x.size(0) / num_heads;
   const int64_t half = head_dim / 2;
-  return reorder_rows(x, [=](int64_t row) {
+  return reorder_rows(x, copies, [=](int64_t row) {
     const int64_t in_head = row % head_dim;
     return row - in_head + 2 * (in_head % half) + in_head / half;
   });
 }
 
 // All of Q, all of K, all of V -> for each KV head its queries, its K, its V.
-CheckpointTensor group_qkv(const Tensor& x, int64_t num_heads, int64_t num_kv_heads) {
+CheckpointTensor group_qkv(const Tensor& x, int64_t num_heads, int64_t num_kv_heads,
+                           CopyBuffers& copies) {
   const int64_t head_dim = x.size(0) / (num_heads + 2 * num_kv_heads);
   const int64_t queries = num_heads / num_kv_heads;
-  return reorder_rows(x, [=](int64_t row) {
+  return reorder_rows(x, copies, [=](int64_t row) {
     const int64_t head = row / head_dim;
     const int64_t group = head / (queries + 2);
     const int64_t in_group = head % (queries + 2);
@@ -113,16 +158,16 @@ class GgufCheckpoint : public Checkpoint {
         return subtract_one(view, name);
       case GgufTransform::kUnpermuteQ:
         check_heads(view, 2 * num_heads_, name);
-        return unpermute(view, num_heads_);
+        return unpermute(view, num_heads_, copies_);
       case GgufTransform::kUnpermuteK:
         check_heads(view, 2 * num_kv_heads_, name);
-        return unpermute(view, num_kv_heads_);
+        return unpermute(view, num_kv_heads_, copies_);
       case GgufTransform::kGroupQkv:
         check_argument(num_heads_ % num_kv_heads_ == 0,
                        "{}: {} KV heads do not divide {} attention heads", path(), num_kv_heads_,
                        num_heads_);
         check_heads(view, num_heads_ + 2 * num_kv_heads_, name);
-        return group_qkv(view, num_heads_, num_kv_heads_);
+        return group_qkv(view, num_heads_, num_kv_heads_, copies_);
     }
     LANNER_CHECK(false);
   }
@@ -222,6 +267,7 @@ class GgufCheckpoint : public Checkpoint {
   std::shared_ptr<const GgufFile> file_;
   int64_t num_heads_ = 0;
   int64_t num_kv_heads_ = 0;
+  mutable CopyBuffers copies_;
   std::map<std::string, Source, std::less<>> tensors_;
 };
 

@@ -28,7 +28,9 @@ void fill(std::vector<float>& values, uint32_t seed) {
 // Flash must be faster by this to be chosen: below it the difference is noise.
 constexpr double kMargin = 0.98;
 constexpr int64_t kFirstTokens = 512;
-constexpr int64_t kMostTokens = 65536;
+constexpr int64_t kMostTokens = 32768;
+// From here on one run is long enough to tell.
+constexpr int64_t kLongTokens = 8192;
 
 }  // namespace
 
@@ -120,24 +122,26 @@ AttentionRule measure_attention_rule(const KvLayout& layout, int num_heads, int6
   const int group = std::max(num_heads / layout.kv_heads, 1);
   KvLayout one = layout;
   one.kv_heads = 1;
-  // Blocks of both methods for every thread.
-  const int queries = static_cast<int>(ceil_div(int64_t{256} * threads.size(), group));
   AttentionRule rule;
-  const int64_t most = std::min(max_tokens, kMostTokens);
-  for (int64_t tokens = kFirstTokens; tokens <= most; tokens *= 2) {
-    const int query_length = static_cast<int>(std::min<int64_t>(queries, tokens));
+  int64_t tokens = kFirstTokens;
+  while (tokens * 2 <= std::min(max_tokens, kMostTokens)) tokens *= 2;
+  // Downwards, and no further than to a length that Slim is better at: most of the time goes into
+  // the longest, and models wait for this at loading.
+  for (; tokens >= kFirstTokens && tokens <= max_tokens; tokens /= 2) {
+    const bool is_long = tokens >= kLongTokens;
+    // Blocks of both methods for every thread.
+    const int64_t rows = int64_t{is_long ? 128 : 256} * threads.size();
+    const auto queries = static_cast<int>(std::min(ceil_div(rows, int64_t{group}), tokens));
     SyntheticAttention attention({.layout = one,
                                   .num_heads = group,
-                                  .past_length = static_cast<int>(tokens) - query_length,
-                                  .query_length = query_length},
+                                  .past_length = static_cast<int>(tokens) - queries,
+                                  .query_length = queries},
                                  threads);
-    const double slim = time_attention(attention, {AttentionRule::kNever}, 3, threads);
-    const double flash = time_attention(attention, {0}, 3, threads);
-    if (flash > kMargin * slim) {
-      rule.flash_from = AttentionRule::kNever;  // whatever was seen below was noise
-    } else if (rule.flash_from == AttentionRule::kNever) {
-      rule.flash_from = tokens - tokens / 4;  // between this length and the one before
-    }
+    const int repeats = is_long ? 1 : 3;
+    const double slim = time_attention(attention, {AttentionRule::kNever}, repeats, threads);
+    const double flash = time_attention(attention, {0}, repeats, threads);
+    if (flash > kMargin * slim) break;
+    rule.flash_from = tokens - tokens / 4;  // between this length and the one before
   }
   return rule;
 }
