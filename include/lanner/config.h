@@ -34,6 +34,13 @@ struct LlmConfig {
   std::string attention = "auto";
   // Compute threads; 0: min(physical cores in the affinity mask, floor(cgroup quota)).
   int threads = 0;
+  // Ranks on this machine that compute the model together (tensor parallel), each a process with
+  // its share of the weights, the KV cache and the compute threads. 0: one per NUMA node where
+  // there are several and the program that loads the model is lanner itself, else 1.
+  int tensor_parallel = 0;
+  // The lanner program that the other ranks are started from; empty: the program that loads the
+  // model if that is lanner, else the one on the PATH.
+  std::string worker_program = {};
   // Longest sequence (prompt and output) in tokens; 0: what the model was trained for, as far as
   // the memory allows.
   int max_context = 0;

@@ -44,6 +44,15 @@ struct LlmStats {
   int waiting_sequences = 0;
   int64_t used_kv_blocks = 0;  // now, by sequences
   int64_t kv_blocks = 0;
+
+  // Tensor parallel: memory and what follows are of rank 0, whose share is as large as any.
+  int ranks = 1;
+  std::string communicator = "single";  // how ranks talk to each other
+  int64_t computed_tokens = 0;          // that went through the model
+  int64_t reduced_bytes = 0;            // of partial sums, handed to other ranks
+  int64_t copied_bytes = 0;             // of them, that had to be copied first
+  int64_t gathered_bytes = 0;           // of sampling, handed to other ranks
+  int64_t broadcast_bytes = 0;          // of steps, told to the other ranks
 };
 
 // The text side of a model: its tokenizer and its chat template. All methods may be called from any

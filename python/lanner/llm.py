@@ -26,6 +26,7 @@ from .outputs import (
     to_completion,
     to_generation_result,
 )
+from .program import worker_program
 from .requests import AsyncStream, Stream, wait_for_all, wait_for_all_async
 from .sampling_params import SamplingParams, to_fields
 
@@ -58,6 +59,7 @@ class LLM:
         kv_dtype: Type of the KV cache: "auto" (fp16), "fp32", "fp16", "bf16", "int8" or "int8-plain".
         attention: Attention of prompts: "auto", "slim" or "flash".
         threads: Compute threads; 0: one per physical core, within the CPU quota.
+        tensor_parallel: Processes that compute the model together, each with its share; 0: one per NUMA node.
         max_context: Longest prompt and answer together in tokens; 0: what the model was trained for.
         kv_cache_bytes: Bytes for the KV cache; 0: what max_sequences of max_context need, as far as the memory allows.
         max_tokens_per_step: Tokens computed in one step at most.
@@ -83,6 +85,7 @@ class LLM:
         kv_dtype: str = "auto",
         attention: str = "auto",
         threads: int = 0,
+        tensor_parallel: int = 0,
         max_context: int = 0,
         kv_cache_bytes: int = 0,
         max_tokens_per_step: int = 512,
@@ -100,6 +103,8 @@ class LLM:
             "kv_dtype": kv_dtype,
             "attention": attention,
             "threads": threads,
+            "tensor_parallel": tensor_parallel,
+            "worker_program": worker_program(),
             "max_context": max_context,
             "kv_cache_bytes": kv_cache_bytes,
             "max_tokens_per_step": max_tokens_per_step,

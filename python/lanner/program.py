@@ -9,6 +9,14 @@ from pathlib import Path
 from .errors import NotFoundError
 
 
+def worker_program() -> str:
+    """The same where it is there; else none, and the library looks for one on the PATH."""
+    try:
+        return program()
+    except NotFoundError:
+        return ""
+
+
 def program() -> str:
     """Its path."""
     path = Path(__file__).parent / "bin" / "lanner"

@@ -228,6 +228,7 @@ void bind_model(nb::module_& module) {
         values["waiting_sequences"] = stats.waiting_sequences;
         values["used_kv_blocks"] = stats.used_kv_blocks;
         values["kv_blocks"] = stats.kv_blocks;
+        values["ranks"] = stats.ranks;
         return values;
       });
 }

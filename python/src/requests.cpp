@@ -48,6 +48,8 @@ constexpr Field<LlmConfig> kConfigFields[] = {
     member<&LlmConfig::kv_dtype>("kv_dtype"),
     member<&LlmConfig::attention>("attention"),
     member<&LlmConfig::threads>("threads"),
+    member<&LlmConfig::tensor_parallel>("tensor_parallel"),
+    member<&LlmConfig::worker_program>("worker_program"),
     member<&LlmConfig::max_context>("max_context"),
     member<&LlmConfig::kv_cache_bytes>("kv_cache_bytes"),
     member<&LlmConfig::max_tokens_per_step>("max_tokens_per_step"),

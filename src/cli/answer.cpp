@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/answer.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <chrono>
@@ -157,6 +158,17 @@ void print_stats(std::ostream& out, const Answer& answer, const LlmStats& stats)
   if (stats.draft_tokens > 0) {
     row("speculation",
         fmt::format("{} of {} tokens right", stats.accepted_tokens, stats.draft_tokens));
+  }
+  if (stats.ranks > 1) {
+    const auto per_token = [&](int64_t bytes) {
+      const auto tokens = std::max<int64_t>(stats.computed_tokens, 1);
+      return static_cast<double>(bytes) / static_cast<double>(tokens);
+    };
+    row("ranks", fmt::format("{} ({})", stats.ranks, stats.communicator));
+    row("sent per token",
+        fmt::format("{:.0f} B of sums ({:.0f} B copied), {:.0f} B of logits, {:.0f} B of steps",
+                    per_token(stats.reduced_bytes), per_token(stats.copied_bytes),
+                    per_token(stats.gathered_bytes), per_token(stats.broadcast_bytes)));
   }
   row("weights", format_bytes(stats.weight_bytes));
   row("KV cache", format_bytes(stats.kv_cache_bytes));

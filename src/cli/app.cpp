@@ -92,6 +92,8 @@ class Parser {
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
     add("render", "Show the prompt that a chat template makes", render_, add_render_options,
         render_command);
+    add("worker", "A further rank of a model, started by the first", worker_, add_worker_options,
+        worker_command);
   }
 
   int parse_and_run(const std::vector<std::string>& arguments, Context& context);
@@ -126,6 +128,7 @@ class Parser {
   BenchReuseOptions bench_reuse_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
+  WorkerCommandOptions worker_;
   std::function<int(Context&)> run_chosen_;
 };
 

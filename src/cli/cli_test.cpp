@@ -253,6 +253,7 @@ TEST_F(CliTest, ValuesOutOfRangeNameTheirOption) {
       {"--dtype", {"fp12", ""}},
       {"--kv-dtype", {"fp12", ""}},
       {"--threads", {"-1", "4097", "two"}},
+      {"--tp", {"-1", "65", "two"}},
       {"--max-context", {"-1", "2147483648"}},
   };
   for (const auto& [option, values] : cases) {
@@ -304,7 +305,7 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   EXPECT_THAT(command_names(),
               ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
                           "bench attention", "bench serve", "bench serve-offline", "bench reuse",
-                          "eval perplexity", "eval kl", "info", "tokenize", "render"));
+                          "eval perplexity", "eval kl", "info", "tokenize", "render", "worker"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -15,12 +15,14 @@ namespace lanner::cli {
 // The options of each command as parsed and range-checked, and the commands themselves. A command
 // returns an exit status; what goes wrong is thrown (Failure, lanner::Error).
 
-// --dtype, --kv-dtype, --attention, --threads, --max-context, --no-prefix-cache, --no-speculation.
+// --dtype, --kv-dtype, --attention, --threads, --tp, --max-context, --no-prefix-cache,
+// --no-speculation.
 struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype = "auto";
   std::string attention = "auto";
   int threads = 0;
+  int tensor_parallel = 0;
   int max_context = 0;
   bool no_prefix_cache = false;
   bool no_speculation = false;
@@ -149,6 +151,12 @@ struct EvalKlOptions {
   std::optional<std::string> against_kv_dtype;
 };
 
+struct WorkerCommandOptions {
+  int rank = 0;
+  int memory = -1;
+  bool crowded = false;
+};
+
 struct BenchServeOfflineOptions {
   std::optional<std::string> path;
   ModelOptions model;
@@ -178,6 +186,7 @@ int bench_machine_command(const BenchMachineOptions& options, Context& context);
 int bench_model_command(const BenchModelOptions& options, Context& context);
 int bench_op_command(const BenchOpOptions& options, Context& context);
 int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context& context);
+int worker_command(const WorkerCommandOptions& options, Context& context);
 int bench_reuse_command(const BenchReuseOptions& options, Context& context);
 
 // Shared by them.

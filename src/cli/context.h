@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lanner/llm.h"
+#include "lanner/worker.h"
 
 namespace lanner::cli {
 
@@ -29,6 +30,7 @@ struct Backend {
       benchmark_attention;
   std::function<const char*(FinishReason reason)> finish_reason_name;
   std::string version;
+  std::function<void(const WorkerOptions& options)> run_worker = {};
 };
 
 // Where a command reads and writes. Text that was asked for goes to `out`; everything said about it

@@ -13,5 +13,6 @@ int main(int argc, char** argv) {
                            .benchmark_model = benchmark_model,
                            .benchmark_attention = benchmark_attention,
                            .finish_reason_name = finish_reason_name,
-                           .version = version()});
+                           .version = version(),
+                           .run_worker = run_worker});
 }

@@ -80,6 +80,12 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       ->check(whole_number(0, 4096))
       ->group(group);
   command
+      .add_option("--tp", options.tensor_parallel,
+                  "Ranks that compute the model together, each a process with its share of the "
+                  "weights and threads; 0: one per NUMA node [0]")
+      ->check(whole_number(0, 64))
+      ->group(group);
+  command
       .add_option("--max-context", options.max_context,
                   "Longest prompt and answer together in tokens; 0: what the model was trained "
                   "for, as far as the memory allows [0]")
@@ -606,6 +612,22 @@ void add_bench_op_options(CLI::App& command, BenchOpOptions& options) {
       "\nExamples:\n"
       "  lanner bench op --list\n"
       "  lanner bench op rms_norm --filter avx512 --repeat 5\n");
+}
+
+void add_worker_options(CLI::App& command, WorkerCommandOptions& options) {
+  command.add_option("--rank", options.rank, "Which rank this is")
+      ->required()
+      ->check(whole_number(1, 63));
+  command.add_option("--memory", options.memory, "Descriptor of the memory that the ranks share")
+      ->required()
+      ->check(whole_number(0, INT_MAX));
+  command.add_flag("--crowded", options.crowded, "There are more ranks than CPUs");
+  command.footer(
+      "\nStarted by the process that loads a model with --tp, once for every further rank. There "
+      "is\n"
+      "no use in starting it by hand.\n"
+      "\nExample (the memory is an inherited descriptor):\n"
+      "  lanner worker --rank 1 --memory 3\n");
 }
 
 }  // namespace lanner::cli

@@ -53,6 +53,9 @@ Engine::Engine(const ModelFiles& files, const LlmConfig& config, const ProgressC
 Engine::~Engine() = default;
 
 void Engine::submit(RequestId id, EngineRequest request, TokenCallback on_output) {
+  if (const std::string failure = loop_->failure(); !failure.empty()) {
+    throw Error(ErrorCode::kCancelled, failure);
+  }
   request.sampling.validate();
   check_argument(!request.prompt.empty(), "the prompt has no tokens");
   const int64_t vocab_size = runner().info().vocab_size;

@@ -63,6 +63,9 @@ struct EngineStats {
   int waiting_sequences = 0;
   int64_t used_blocks = 0;  // owned by sequences
   int64_t num_blocks = 0;
+  int ranks = 1;
+  int64_t computed_tokens = 0;   // that went through the model
+  CommunicatorStats ranks_sent;  // by rank 0
 };
 
 // The loop on token ids: owns the thread that loads the model and then runs its steps, the
@@ -81,7 +84,7 @@ class Engine {
   // Under an id that is not in use. Throws Error(kInvalidArgument) for bad parameters, token ids
   // outside the vocabulary, an empty prompt, or one that leaves no room in the context for an
   // answer where it is to have one (with both counts); Error(kCancelled) while the engine is being
-  // destroyed.
+  // destroyed, or after it has lost a rank.
   void submit(RequestId id, EngineRequest request, TokenCallback on_output);
   // Ends a request within one step; the last outputs of its sequences say kAborted. Unknown ids are
   // ignored.

@@ -83,9 +83,24 @@ bool EngineLoop::post(std::function<void()> command) {
   return true;
 }
 
+void EngineLoop::make_runner(const ModelFiles& files, const LlmConfig& config,
+                             const ProgressCallback& progress) {
+  const RankLayout layout = plan_ranks(read_topology(), config, knows_worker_program(config));
+  if (layout.size() == 1) {
+    runner_ = std::make_unique<ModelRunner>(files, config, progress);
+    return;
+  }
+  processes_ = std::make_unique<RankProcesses>(files, config, layout);
+  const auto watched = [&](const char* stage, int64_t done, int64_t total) {
+    processes_->check();
+    if (progress) progress(stage, done, total);
+  };
+  runner_ = std::make_unique<ModelRunner>(files, config, watched, processes_->take_resources());
+}
+
 void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
                       const ProgressCallback& progress) {
-  runner_ = std::make_unique<ModelRunner>(files, config, progress);
+  make_runner(files, config, progress);
   const ModelPlan& plan = runner_->plan();
   eos_token_ids_ = plan.info.eos_token_ids;
   eos_token_ids_.insert(eos_token_ids_.end(), files.generation.eos_token_ids.begin(),
@@ -112,6 +127,7 @@ void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
   max_draft_tokens_ = config.ngram_speculation ? kMaxDraftTokens : 0;
   max_draft_sequences_ = kMaxDraftSequences;
   stats_.num_blocks = plan.memory.num_blocks;
+  stats_.ranks = runner_->num_ranks();
 }
 
 void EngineLoop::run() {
@@ -125,7 +141,7 @@ void EngineLoop::run() {
     step();
     count_turn(seconds_since(start));
   }
-  while (!requests_.empty()) finish(requests_.begin()->first, FinishReason::kAborted, "");
+  finish_all(FinishReason::kAborted, "");
 }
 
 // Waits for something to do. False: the engine stops; what was posted before that has run.
@@ -184,6 +200,7 @@ void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_out
       tell(running, ended(i, RunningSequence{}, FinishReason::kError, error));
     }
   };
+  if (!runner_->failure().empty()) return refuse(runner_->failure());
   if (requests_.contains(id)) return refuse(fmt::format("request id {} is in use", id));
   try {
     const SamplingParams& sampling = request.sampling;
@@ -385,8 +402,18 @@ void EngineLoop::fail_step(const SchedulerOutput& output, const std::string& err
     const auto found = by_sequence_.find(scheduled.id);
     if (found != by_sequence_.end()) finish(found->second->id, FinishReason::kError, error);
   }
-  if (!output.empty()) return;
-  while (!requests_.empty()) finish(requests_.begin()->first, FinishReason::kError, error);
+  // A rank that is lost takes the weights and the cache with it: no request can go on.
+  if (!runner_->failure().empty()) {
+    const std::lock_guard lock(mutex_);
+    failure_ = runner_->failure();
+  } else if (!output.empty()) {
+    return;
+  }
+  finish_all(FinishReason::kError, error);
+}
+
+void EngineLoop::finish_all(FinishReason reason, const std::string& error) {
+  while (!requests_.empty()) finish(requests_.begin()->first, reason, error);
 }
 
 void EngineLoop::count(const SchedulerOutput& output, const StepResult& result, double seconds) {
@@ -413,6 +440,8 @@ void EngineLoop::count_turn(double seconds) {
   ++stats_.steps;
   stats_.step_seconds += seconds;
   stats_.forward_seconds = runner_->forward_seconds();
+  stats_.computed_tokens = runner_->computed_tokens();
+  stats_.ranks_sent = runner_->communicator().stats();
   stats_.preemptions = static_cast<int64_t>(scheduler_->num_preemptions());
   stats_.prompt_lookup_tokens = static_cast<int64_t>(scheduler_->num_lookup_tokens());
   stats_.prompt_hit_tokens = static_cast<int64_t>(scheduler_->num_hit_tokens());

@@ -11,6 +11,7 @@
 
 #include "engine/background_worker.h"
 #include "engine/engine.h"
+#include "engine/rank_processes.h"
 #include "engine/running_request.h"
 #include "scheduler/scheduler.h"
 
@@ -35,6 +36,11 @@ class EngineLoop {
 
   ModelRunner& runner() { return *runner_; }
   int max_context() const { return max_context_; }
+  // Why no request can be computed any more; empty: they can.
+  std::string failure() const {
+    const std::lock_guard lock(mutex_);
+    return failure_;
+  }
   EngineStats stats() const {
     const std::lock_guard lock(mutex_);
     return stats_;
@@ -43,6 +49,8 @@ class EngineLoop {
  private:
   using Requests = std::unordered_map<RequestId, RunningRequest>;
 
+  void make_runner(const ModelFiles& files, const LlmConfig& config,
+                   const ProgressCallback& progress);
   void load(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
   void run();
   bool run_commands();
@@ -67,6 +75,7 @@ class EngineLoop {
   void end_sequence(RunningRequest& request, int index);
   void forget(const RunningRequest& request);
   void finish(RequestId id, FinishReason reason, const std::string& error);
+  void finish_all(FinishReason reason, const std::string& error);
   void fail_step(const SchedulerOutput& output, const std::string& error);
   void count(const SchedulerOutput& output, const StepResult& result, double seconds);
   void count_turn(double seconds);
@@ -74,7 +83,8 @@ class EngineLoop {
 
   RunningSequence* find(SequenceId id);
 
-  std::unique_ptr<ModelRunner> runner_;
+  std::unique_ptr<RankProcesses> processes_;  // of the other ranks, if there are any
+  std::unique_ptr<ModelRunner> runner_;       // lets them go before they are waited for
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Sampler> sampler_;
   BackgroundWorker constraint_worker_;
@@ -90,6 +100,7 @@ class EngineLoop {
   std::condition_variable wake_;
   std::vector<std::function<void()>> commands_;
   EngineStats stats_;
+  std::string failure_;
   bool stop_ = false;
 
   std::thread thread_;

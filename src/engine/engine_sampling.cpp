@@ -48,9 +48,12 @@ void EngineLoop::score_prompts(const SchedulerOutput& output, const Tensor& logi
     scores.front().token = {tokens.front(), 0.0};
     if (begin >= end) continue;
     const auto next = tokens.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin));
+    const int num_top = *request.sampling.prompt_logprobs;
     std::vector<PositionScores> scored =
-        sampler_->score(logits.rows(first_row, first_row + std::ssize(next)), next,
-                        *request.sampling.prompt_logprobs, runner_->threads());
+        runner_->num_ranks() > 1
+            ? runner_->score(first_row, next, num_top)
+            : sampler_->score(logits.rows(first_row, first_row + std::ssize(next)), next, num_top,
+                              runner_->threads());
     std::ranges::move(scored, std::back_inserter(scores));
   }
 }
@@ -98,8 +101,12 @@ StepResult EngineLoop::sample(const SchedulerOutput& output, const Tensor& logit
     sampled.push_back(&scheduled);
   }
 
+  // With several ranks each has the logits of a part of the vocabulary.
   std::vector<SamplingResult> sampled_rows =
-      sampler_->sample(logits, rows, first_rows, runner_->threads());
+      runner_->num_ranks() > 1
+          ? sample_split(rows, first_rows,
+                         [&](const auto& wanted) { return runner_->select(wanted); })
+          : sampler_->sample(logits, rows, first_rows, runner_->threads());
   StepResult result;
   for (size_t i = 0; i < rows.size();) {
     RunningRequest& request = *requests[i];

@@ -231,6 +231,7 @@ class LlmImpl final : public LLM {
 
   LlmStats stats() const override {
     const EngineStats steps = engine_->stats();
+    const auto bytes = [](uint64_t count) { return static_cast<int64_t>(count); };
     return {.load_seconds = load_seconds_,
             .peak_memory_bytes = peak_memory(),
             .weight_bytes = engine_->runner().model().weights().bytes,
@@ -252,7 +253,14 @@ class LlmImpl final : public LLM {
             .running_sequences = steps.running_sequences,
             .waiting_sequences = steps.waiting_sequences,
             .used_kv_blocks = steps.used_blocks,
-            .kv_blocks = steps.num_blocks};
+            .kv_blocks = steps.num_blocks,
+            .ranks = steps.ranks,
+            .communicator = engine_->runner().communicator().backend(),
+            .computed_tokens = steps.computed_tokens,
+            .reduced_bytes = bytes(steps.ranks_sent.sum_bytes),
+            .copied_bytes = bytes(steps.ranks_sent.sum_bytes_copied),
+            .gathered_bytes = bytes(steps.ranks_sent.gathered_bytes),
+            .broadcast_bytes = bytes(steps.ranks_sent.broadcast_bytes)};
   }
 
   std::string report() const override {
@@ -260,6 +268,7 @@ class LlmImpl final : public LLM {
     Json report = describe_machine(runner.topology(), runner.thread_plan());
     report["model"] = describe_model(files_, runner.plan());
     report["model"]["loaded"] = describe_loaded(runner);
+    report["model"]["ranks"] = runner.num_ranks();
     return report.dump(2);
   }
 

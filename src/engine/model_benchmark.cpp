@@ -125,12 +125,14 @@ struct Work {
 Work work_of(const ModelRunner& runner) {
   const ModelInfo& info = runner.info();
   const WeightTally& weights = runner.model().weights();
+  // All ranks together: each has as much as this one.
+  const auto ranks = static_cast<double>(runner.num_ranks());
   Work work;
-  work.weight_bytes = static_cast<double>(weights.bytes);
-  work.active_bytes = weights.active_bytes;
-  work.kv_bytes_per_token = static_cast<double>(runner.plan().memory.kv_bytes_per_token);
-  work.output_parameters = static_cast<double>(runner.model().output_parameters());
-  work.block_parameters = weights.active_parameters - work.output_parameters;
+  work.weight_bytes = ranks * static_cast<double>(weights.bytes);
+  work.active_bytes = ranks * weights.active_bytes;
+  work.kv_bytes_per_token = ranks * static_cast<double>(runner.plan().memory.kv_bytes_per_token);
+  work.output_parameters = ranks * static_cast<double>(runner.model().output_parameters());
+  work.block_parameters = ranks * weights.active_parameters - work.output_parameters;
   work.attention_width = static_cast<double>(info.num_heads) * info.head_dim * info.num_layers;
   return work;
 }
@@ -353,6 +355,7 @@ std::string benchmark_model(const std::string& path, const LlmConfig& given,
                 {"arithmetic", loaded.at("arithmetic")}}},
               {"prefill", Json::array()},
               {"decode", Json::array()},
+              {"ranks", describe_ranks(runner)},
               {"load_s", load_seconds},
               {"peak_rss_bytes", peak_rss}};
   for (const Measurement& row : prefill) report["prefill"].push_back(prefill_row(row, limits));

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/isa.h"
 #include "base/log.h"
+#include "engine/rank_message.h"
 #include "kernels/attention/synthetic.h"
 #include "kernels/gemm/gemm.h"
 #include "models/registry.h"
@@ -140,7 +141,8 @@ ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& confi
   return plan_threads(topology, config.threads > 0 ? config.threads : from_environment);
 }
 
-ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology) {
+ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology,
+                     const RankPlace& place) {
   check_argument(config.max_context >= 0, "max_context must be 0 (automatic) or more, not {}",
                  config.max_context);
   check_argument(config.kv_cache_bytes >= 0, "kv_cache_bytes must be 0 (automatic) or more, not {}",
@@ -156,20 +158,33 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
   plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
   KvLayout layout = kv_type(config.kv_dtype);
   layout.block_size = kBlockSize;
-  layout.kv_heads = plan.info.num_kv_heads;
+  layout.kv_heads = most_kv_heads(plan.info.num_kv_heads, place.size);
   layout.head_dim = plan.info.head_dim;
   layout.v_head_dim = plan.info.v_head_dim;
-  plan.kv_layouts.assign(static_cast<size_t>(plan.info.num_layers), layout);
-  plan.memory = plan_memory(
-      {.available_bytes = topology.available_bytes,
-       .weight_bytes = estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype),
-       .kv_bytes_per_block = plan_kv_cache(plan.kv_layouts).bytes_per_block,
-       .block_size = kBlockSize,
-       .model_max_context = plan.info.max_position,
-       .max_sequences = config.max_sequences,
-       .requested_context = config.max_context,
-       .requested_kv_bytes = config.kv_cache_bytes});
+  const auto num_layers = static_cast<size_t>(plan.info.num_layers);
+  // Block numbers mean the same on all ranks: the one with the most heads says how many there are.
+  const std::vector<KvLayout> largest(num_layers, layout);
+  const HeadShare heads =
+      share_of_heads(plan.info.num_heads, plan.info.num_kv_heads, place.rank, place.size);
+  layout.kv_heads = std::max(heads.num_kv_heads, 1);
+  plan.kv_layouts.assign(num_layers, layout);
+  // Matrices are split evenly; what is not is small.
+  const int64_t weight_bytes =
+      estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype) / place.size;
+  plan.memory = plan_memory({.available_bytes = topology.available_bytes / place.here,
+                             .weight_bytes = weight_bytes,
+                             .kv_bytes_per_block = plan_kv_cache(largest).bytes_per_block,
+                             .block_size = kBlockSize,
+                             .model_max_context = plan.info.max_position,
+                             .max_sequences = config.max_sequences,
+                             .requested_context = config.max_context,
+                             .requested_kv_bytes = config.kv_cache_bytes / place.size});
   return plan;
+}
+
+int most_tokens_per_step(const ModelPlan& plan, const LlmConfig& config) {
+  return plan.info.prefix ? std::max(config.max_tokens_per_step, plan.memory.max_context)
+                          : config.max_tokens_per_step;
 }
 
 KvLayout kv_type(const std::string& name) {
@@ -188,9 +203,42 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                          const ProgressCallback& progress)
     : topology_(read_topology()),
       plan_(plan_model(files, config, topology_)),
+      vocab_(share_of_vocab(plan_.info.vocab_size, 0, 1)),
       max_tokens_per_step_(config.max_tokens_per_step),
       thread_plan_(plan_compute_threads(topology_, config)),
       communicator_(make_single_communicator()) {
+  load(files, progress);
+}
+
+ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
+                         const ProgressCallback& progress, RankResources resources)
+    : topology_(read_topology()),
+      place_{.rank = resources.communicator->rank(),
+             .size = resources.communicator->size(),
+             .here = resources.ranks_here},
+      max_tokens_per_step_(config.max_tokens_per_step),
+      thread_plan_(std::move(resources.threads)),
+      communicator_(std::move(resources.communicator)) {
+  guarded([&] {
+    plan_ = plan_model(files, config, topology_, place_);
+    vocab_ = share_of_vocab(plan_.info.vocab_size, place_.rank, place_.size);
+    agree(files);
+    load(files, progress);
+    // All have their weights, or one has said why not.
+    communicator_->barrier();
+  });
+}
+
+ModelRunner::~ModelRunner() {
+  if (place_.size == 1 || place_.rank != 0) return;
+  try {
+    tell(RankCommand::kStop);
+  } catch (const std::exception&) {
+    // They have gone already.
+  }
+}
+
+void ModelRunner::load(const ModelFiles& files, const ProgressCallback& progress) {
   log_info("threads: {} ({}); ISA: {}", thread_plan_.cpus.size(), thread_plan_.reason,
            cpu_isa().to_string());
   log_info("context: {} of the model's {} tokens, KV cache {} MiB", plan_.memory.max_context,
@@ -204,7 +252,7 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
   }
   int64_t done = 0;
   const auto report = [&](int64_t bytes) {
-    done += bytes;
+    done += bytes * place_.size;  // the others read theirs meanwhile
     // Random weights are not counted before they are drawn.
     if (progress) progress("weights", total > 0 ? std::min(done, total) : done, total);
   };
@@ -214,13 +262,21 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
                    .max_context = plan_.memory.max_context,
                    .on_weight = report};
   model_ = load_model(files.config, *files.checkpoint, load);
-  if (total > 0) report(total - done);  // norms, biases and what the model has no use for
+  if (total > 0 && progress)
+    progress("weights", total, total);  // and norms, biases, what is unused
   attention_rule_ = plan_.attention_rule
                         ? *plan_.attention_rule
-                        : measure_attention_rule(plan_.kv_layouts.front(), plan_.info.num_heads,
+                        : measure_attention_rule(plan_.kv_layouts.front(), own_heads(),
                                                  plan_.memory.max_context, *threads_);
   cache_ =
       std::make_unique<KvCache>(plan_.kv_layouts, static_cast<int32_t>(plan_.memory.num_blocks));
+}
+
+// As the cache has KV heads: with more ranks than heads some have none to measure.
+int ModelRunner::own_heads() const {
+  const HeadShare heads =
+      share_of_heads(plan_.info.num_heads, plan_.info.num_kv_heads, place_.rank, place_.size);
+  return std::max(heads.num_heads, 1);
 }
 
 ExecutionContext ModelRunner::context() {
@@ -239,6 +295,7 @@ ForwardOutput ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
   model_->forward(batch, cache, output, execution);
   forward_seconds_ +=
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  computed_tokens_ += batch.num_tokens();
   return output;
 }
 
@@ -256,18 +313,32 @@ Tensor tensor_in(Buffer& buffer, int64_t rows, int64_t columns) {
 
 }  // namespace
 
-Tensor ModelRunner::logits_tensor(int64_t rows) {
-  return tensor_in(logits_, rows, info().vocab_size);
-}
+Tensor ModelRunner::logits_tensor(int64_t rows) { return tensor_in(logits_, rows, vocab_.size()); }
 
 Tensor ModelRunner::hidden_tensor(int64_t rows) {
   return tensor_in(hidden_, rows, info().hidden_size);
 }
 
 ForwardOutput ModelRunner::step(const SchedulerOutput& output) {
+  return guarded([&] {
+    tell(RankCommand::kStep, [&](MessageWriter& writer) { write_step(output, writer); });
+    return run_step(output);
+  });
+}
+
+void ModelRunner::use_synthetic_prefill(bool on) {
+  guarded([&] {
+    tell(RankCommand::kSyntheticPrefill, [&](MessageWriter& w) { w.put<uint8_t>(on ? 1 : 0); });
+    synthetic_prefill_.reset(on ? new SyntheticPrefill : nullptr);
+  });
+}
+
+ForwardOutput ModelRunner::run_step(const SchedulerOutput& output) {
   for (const BlockCopy& copy : output.copies) cache_->copy_block(copy.from, copy.to);
   if (!synthetic_prefill_ || !SyntheticPrefill::applies_to(output)) {
-    return run(make_batch(output), *cache_);
+    const ForwardOutput result = run(make_batch(output), *cache_);
+    step_logits_ = result.logits;
+    return result;
   }
   synthetic_prefill_->run(output, *cache_, *threads_);
   int64_t num_rows = 0;
@@ -277,6 +348,7 @@ ForwardOutput ModelRunner::step(const SchedulerOutput& output) {
   }
   const Tensor logits = logits_tensor(num_rows);
   std::memset(logits.raw(), 0, static_cast<size_t>(logits.bytes()));
+  step_logits_ = logits;
   return {.logits = logits, .hidden = {}};
 }
 
@@ -299,12 +371,38 @@ void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
                          const std::function<void(const Tensor&)>& on_rows) {
   const int count = check_length(tokens);
   const int chunk = chunk_tokens > 0 ? chunk_tokens : max_logits_rows();
-  KvCache cache(plan_.kv_layouts, static_cast<int32_t>(ceil_div(count, kBlockSize)));
+  const int64_t vocab_size = info().vocab_size;
+  for (const int32_t token : tokens) {
+    check_argument(token >= 0 && token < vocab_size,
+                   "token id {} is outside the vocabulary of {} tokens", token, vocab_size);
+  }
   const PromptPrefix prefix = find_prefix(info(), tokens);
   for (int begin = 0, end = 0; begin < count; begin = end) {
     end = std::min(std::max(begin + chunk, prefix.length), count);
-    on_rows(run(make_chunk(tokens, begin, end, prefix), cache).logits);
+    const Tensor rows = guarded([&] {
+      tell(RankCommand::kChunk, [&](MessageWriter& writer) {
+        writer.put<int32_t>(begin);
+        writer.put<int32_t>(end);
+        writer.put_vector(std::vector<int32_t>(tokens.begin(), tokens.end()));
+      });
+      return gather_rows(run_chunk(tokens, begin, end), end - begin);
+    });
+    on_rows(rows);
   }
+}
+
+Tensor ModelRunner::run_chunk(std::span<const int32_t> tokens, int begin, int end) {
+  const auto count = static_cast<int>(tokens.size());
+  if (begin == 0) {
+    chunk_cache_.reset();
+    chunk_cache_ = std::make_unique<KvCache>(plan_.kv_layouts,
+                                             static_cast<int32_t>(ceil_div(count, kBlockSize)));
+  }
+  LANNER_CHECK(chunk_cache_ != nullptr);
+  const Tensor rows =
+      run(make_chunk(tokens, begin, end, find_prefix(info(), tokens)), *chunk_cache_).logits;
+  if (end == count) chunk_cache_.reset();
+  return rows;
 }
 
 }  // namespace lanner

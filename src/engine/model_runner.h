@@ -17,7 +17,10 @@
 #include "kernels/attention/attention.h"
 #include "kvcache/kv_cache.h"
 #include "lanner/config.h"
+#include "lanner/error.h"
+#include "layers/split.h"
 #include "models/model.h"
+#include "sampling/split_logits.h"
 #include "scheduler/scheduler.h"
 #include "weights/model_files.h"
 
@@ -45,8 +48,23 @@ ModelFiles open_model(const std::string& path, const LlmConfig& config);
 // Error(kInvalidArgument) naming the known ones.
 KvLayout kv_type(const std::string& name);
 
-// Throws Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
-ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology);
+// Which rank of how many this is.
+struct RankPlace {
+  int rank = 0;
+  int size = 1;
+  int here = 1;  // of them on this machine, whose memory they share equally
+};
+
+// What a rank plans for itself: its own layout of the cache, and blocks for all ranks alike. Throws
+// Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
+ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology,
+                     const RankPlace& place = {});
+
+// Tokens that one step may have at most: a prompt's prefix is never cut (find_prefix).
+int most_tokens_per_step(const ModelPlan& plan, const LlmConfig& config);
+
+// A hash of the model's tensors, their names, types and shapes: ranks compare it before they start.
+uint64_t fingerprint(const ModelFiles& files);
 
 // Tokens of a KV cache block.
 inline constexpr int kBlockSize = 32;
@@ -54,16 +72,49 @@ inline constexpr int kBlockSize = 32;
 // The threads a configuration asks for (LlmConfig::threads, else LANNER_THREADS, else by itself).
 ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& config);
 
+// What a rank of several gets from whoever started it.
+struct RankResources {
+  std::unique_ptr<Communicator> communicator;
+  ThreadPlan threads;
+  int ranks_here = 1;  // on this machine
+};
+
+class MessageReader;  // rank_message.h
+class MessageWriter;
+enum class RankCommand : uint32_t;
+
 // A rank's part of the engine: owns the model, its KV cache and all that a forward pass needs.
 // Turns a SchedulerOutput into a ForwardBatch and runs it. Used by one thread at a time.
+//
+// With several ranks the engine talks to rank 0's alone: each of its calls is told to the others,
+// which follow() and do the same with their shares (rank_message.h). What one of them throws ends
+// all of them: Error(kIo) naming the rank, from this call and every later one.
 class ModelRunner {
  public:
   // Loads the weights. The calling thread becomes thread 0 of the pool.
   ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
+  // The same as one rank of several, all of which do so at the same time. Throws Error(kIo) where
+  // another has other files or another version.
+  ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
+              RankResources resources);
+  // Rank 0 lets the others go.
+  ~ModelRunner();
+  ModelRunner(const ModelRunner&) = delete;
+  ModelRunner& operator=(const ModelRunner&) = delete;
+
+  // Every rank but 0: does what rank 0 says until it lets go. Throws Error when it cannot go on.
+  void follow();
 
   // Runs a step. The rows of the result are those of its sequences (ScheduledSequence::num_logits
   // and num_hidden), in the order of the output; they stay valid until the next call.
+  //   logits  [rows, this rank's part of the vocabulary]
   ForwardOutput step(const SchedulerOutput& output);
+
+  // Several ranks: Sampler::sample and score on the rows of the last step, of which each rank has a
+  // part. Rank 0 calls them.
+  std::vector<RowChoice> select(const std::vector<RowSelection>& rows);
+  std::vector<PositionScores> score(int64_t first_row, std::span<const int32_t> tokens,
+                                    int num_top);
 
   // Feeds the tokens through a KV cache of their own and hands over the logits of every position,
   // in order, a chunk of rows at a time: [chunk, vocab_size] fp32. Sequences in the engine's cache
@@ -74,9 +125,7 @@ class ModelRunner {
 
   // For benchmarks: from now on prompts are not computed, their K and V are random numbers (see
   // SyntheticPrefill), and the token after a prompt is any.
-  void use_synthetic_prefill(bool on) {
-    synthetic_prefill_.reset(on ? new SyntheticPrefill : nullptr);
-  }
+  void use_synthetic_prefill(bool on);
   // Rows of logits that one sequence may want in a step, beyond the one for sampling: 64 MiB.
   int max_logits_rows() const;
   // Time spent in the model's forward so far.
@@ -89,9 +138,32 @@ class ModelRunner {
   const ThreadPlan& thread_plan() const { return thread_plan_; }
   const AttentionRule& attention_rule() const { return attention_rule_; }
   ThreadPool& threads() { return *threads_; }
-  int num_threads() const { return threads_->size(); }
+  int num_threads() const { return threads_->size(); }  // of this rank
+  int num_ranks() const { return communicator_->size(); }
+  const Communicator& communicator() const { return *communicator_; }
+  // Why there is no going on, with several ranks; empty: there is.
+  const std::string& failure() const { return failure_; }
+  // This rank's part of the vocabulary.
+  const Share& vocab() const { return vocab_; }
+  int64_t computed_tokens() const { return computed_tokens_; }
 
  private:
+  void load(const ModelFiles& files, const ProgressCallback& progress);
+  void agree(const ModelFiles& files);
+  // Tells the others what comes next; does nothing without any.
+  void tell(RankCommand command, const std::function<void(MessageWriter&)>& write = {});
+  // Runs what has been told. With several ranks there is no going on after an error.
+  template <typename Task>
+  auto guarded(const Task& task);
+  void obey(MessageReader& message, bool& goes_on);
+  ForwardOutput run_step(const SchedulerOutput& output);
+  VocabSlice vocab_slice() const;
+  // Tokens [begin, end) of a sequence of `count`, in a cache of its own.
+  Tensor run_chunk(std::span<const int32_t> tokens, int begin, int end);
+  // [num_rows, vocab_size] on rank 0, nothing elsewhere, of all ranks' parts.
+  Tensor gather_rows(const Tensor& part, int64_t num_rows);
+  int own_heads() const;
+
   ExecutionContext context();
   int check_length(std::span<const int32_t> tokens) const;
   ForwardOutput run(const ForwardBatch& batch, KvCache& cache);
@@ -100,19 +172,40 @@ class ModelRunner {
   Tensor hidden_tensor(int64_t rows);
 
   Topology topology_;
+  RankPlace place_;
   ModelPlan plan_;
+  Share vocab_;
   int max_tokens_per_step_;
   ThreadPlan thread_plan_;
   std::unique_ptr<ThreadPool> threads_;
   std::unique_ptr<Communicator> communicator_;
+  std::string failure_;
   AttentionRule attention_rule_;
   Workspace workspace_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<KvCache> cache_;
+  std::unique_ptr<KvCache> chunk_cache_;  // of logits()
   double forward_seconds_ = 0;
+  int64_t computed_tokens_ = 0;
+  Tensor step_logits_;
   Buffer logits_;  // both grow to the largest step
   Buffer hidden_;
+  Buffer whole_;  // rows of all ranks' logits, likewise
   std::unique_ptr<SyntheticPrefill> synthetic_prefill_;
 };
+
+template <typename Task>
+auto ModelRunner::guarded(const Task& task) {
+  if (!failure_.empty()) throw Error(ErrorCode::kIo, failure_);
+  try {
+    return task();
+  } catch (const std::exception& e) {
+    if (place_.size > 1) {
+      failure_ = e.what();
+      communicator_->fail(failure_);
+    }
+    throw;
+  }
+}
 
 }  // namespace lanner

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/report.h"
 
+#include <algorithm>
 #include <sstream>
 
 #include "base/isa.h"
@@ -106,6 +107,21 @@ Json describe_loaded(const ModelRunner& runner) {
               {"arithmetic", arithmetic_of(weights.kernels)},
               {"flash_from_tokens",
                flash_from == AttentionRule::kNever ? Json(nullptr) : Json(flash_from)}};
+}
+
+Json describe_ranks(const ModelRunner& runner) {
+  const CommunicatorStats stats = runner.communicator().stats();
+  const auto per_token = [&](uint64_t bytes) {
+    const auto tokens = std::max<int64_t>(runner.computed_tokens(), 1);
+    return static_cast<double>(bytes) / static_cast<double>(tokens);
+  };
+  return Json{{"size", runner.num_ranks()},
+              {"communicator", runner.communicator().backend()},
+              {"threads_each", runner.num_threads()},
+              {"reduced_bytes_per_token", per_token(stats.sum_bytes)},
+              {"copied_bytes_per_token", per_token(stats.sum_bytes_copied)},
+              {"gathered_bytes_per_token", per_token(stats.gathered_bytes)},
+              {"broadcast_bytes_per_token", per_token(stats.broadcast_bytes)}};
 }
 
 std::string families_report() {

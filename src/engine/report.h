@@ -14,6 +14,8 @@ Json isa_names(Isa isa);
 Json describe_machine(const Topology& topology, const ThreadPlan& threads);
 // What loading made of the model: bytes, parameters, kernels, choices.
 Json describe_loaded(const ModelRunner& runner);
+// How many ranks compute it, and what rank 0 sent for each token that went through the model.
+Json describe_ranks(const ModelRunner& runner);
 Json describe_model(const ModelFiles& files, const ModelPlan& plan);
 
 }  // namespace lanner

@@ -80,12 +80,22 @@ void print_json(const Context& context, const Answer& answer, const LlmStats& st
   json["cached_tokens"] = answer.cached_tokens;
   if (answer.truncated_tokens > 0) json["truncated_tokens"] = answer.truncated_tokens;
   json["output_tokens"] = answer.output_tokens;
-  json["stats"] = {
-      {"load_seconds", stats.load_seconds},       {"ttft_seconds", answer.ttft_seconds},
-      {"tpot_seconds", answer.tpot_seconds},      {"prefill_tokens", stats.prefill_tokens},
-      {"prefill_seconds", stats.prefill_seconds}, {"decode_tokens", stats.decode_tokens},
-      {"decode_seconds", stats.decode_seconds},   {"weight_bytes", stats.weight_bytes},
-      {"kv_cache_bytes", stats.kv_cache_bytes},   {"peak_memory_bytes", stats.peak_memory_bytes}};
+  json["stats"] = {{"load_seconds", stats.load_seconds},
+                   {"ttft_seconds", answer.ttft_seconds},
+                   {"tpot_seconds", answer.tpot_seconds},
+                   {"prefill_tokens", stats.prefill_tokens},
+                   {"prefill_seconds", stats.prefill_seconds},
+                   {"decode_tokens", stats.decode_tokens},
+                   {"decode_seconds", stats.decode_seconds},
+                   {"weight_bytes", stats.weight_bytes},
+                   {"kv_cache_bytes", stats.kv_cache_bytes},
+                   {"peak_memory_bytes", stats.peak_memory_bytes},
+                   {"ranks", stats.ranks},
+                   {"computed_tokens", stats.computed_tokens},
+                   {"reduced_bytes", stats.reduced_bytes},
+                   {"copied_bytes", stats.copied_bytes},
+                   {"gathered_bytes", stats.gathered_bytes},
+                   {"broadcast_bytes", stats.broadcast_bytes}};
   context.out << json.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
 }
 

@@ -31,6 +31,7 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   config.kv_dtype = options.kv_dtype;
   config.attention = options.attention;
   config.threads = options.threads > 0 ? options.threads : context.threads;
+  config.tensor_parallel = options.tensor_parallel;
   config.max_context = options.max_context;
   config.max_sequences = 1;  // a command asks one question at a time
   config.prefix_cache = !options.no_prefix_cache;
