@@ -13,6 +13,7 @@ build_packages=(
 )
 test_packages=(
   libgtest-dev libgmock-dev libbenchmark-dev
+  python3-dev python3-venv
   binutils clang-format-19 qemu-user shellcheck doxygen openssl
 )
 

@@ -11,15 +11,18 @@ folder=$(cd "$2" && pwd)
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 skip() {
-  echo "skipped: $*: is there a network?"
+  echo "skipped: $*"
   exit 77
 }
+python3 -c 'import ensurepip, os, sysconfig
+assert os.path.exists(sysconfig.get_path("include") + "/Python.h")' 2>/dev/null ||
+  skip "python3 has no venv or no headers (Debian packages python3-venv, python3-dev)"
 
 tools=$folder/tools
 if ! cmp -s "$here/requirements.txt" "$tools/requirements.txt"; then
   python3 -m venv --clear "$tools"
   "$tools/bin/pip" install --quiet -r "$here/requirements.txt" ||
-    skip "the packages of python/tests/requirements.txt could not be installed"
+    skip "the packages of python/tests/requirements.txt could not be installed: is there a network?"
   cp "$here/requirements.txt" "$tools/"
 fi
 
@@ -29,7 +32,7 @@ PATH=$tools/bin:$PATH "$tools/bin/pip" wheel --quiet --no-deps --no-build-isolat
   -C "cmake.define.lanner_ROOT=$prefix" -C "build-dir=$folder/build" "$here/../.."
 python3 -m venv "$folder/clean"
 "$folder/clean/bin/pip" install --quiet "$folder"/dist/lanner-*.whl ||
-  skip "what the wheel depends on could not be installed"
+  skip "what the wheel depends on could not be installed: is there a network?"
 ls -l "$folder"/dist/*.whl
 "$folder/clean/bin/pip" list
 "$folder/clean/bin/lanner" --version
