@@ -3,14 +3,14 @@
 # Installs the engines that Lanner is measured against, and the tools that write their models, into a folder of the cache.
 # Neither the build nor a test needs any of it.
 #
-# Usage: benchmarks/peers/install.sh [llama.cpp] [openvino] [ctranslate2]     (none: all of them)
+# Usage: benchmarks/peers/install.sh [llama.cpp] [openvino] [ctranslate2] [onednn]     (none: all of them)
 set -euo pipefail
 
 folder=${LANNER_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lanner}/peers
 jobs=${LANNER_PEER_JOBS:-$(nproc)}
 mkdir -p "$folder"
 wanted=("$@")
-[ ${#wanted[@]} -gt 0 ] || wanted=(llama.cpp openvino ctranslate2)
+[ ${#wanted[@]} -gt 0 ] || wanted=(llama.cpp openvino ctranslate2 onednn)
 
 [ -x "$folder/venv/bin/python" ] || python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet gguf numpy typing_extensions
@@ -28,12 +28,23 @@ install_llama_cpp() {
   cmake --build "$folder/llama-build" -j "$jobs" --target llama llama-server
 }
 
+# The last release of oneDNN that PyPI carries for g++ and libgomp: 3.2. For gemm_bench, which is then built beside it.
+install_onednn() {
+  "$folder/venv/bin/pip" install --quiet --no-deps --prefix "$folder/onednn" onednn-cpu-gomp==2023.2.0 \
+    onednn-devel-cpu-gomp==2023.2.0
+  local config
+  config=$(find "$folder/onednn" -name 'dnnl-config.cmake' -print -quit)
+  echo "cmake --preset release -B build/onednn -DLANNER_BUILD_BENCHMARKS=ON -DLANNER_WITH_ONEDNN=ON -Ddnnl_DIR=${config%/*}"
+  echo "ninja -C build/onednn gemm_bench && build/onednn/bin/benchmarks/gemm_bench --benchmark_filter='(gemm/(fp32|bf16|w8a8)|onednn.*)/'"
+}
+
 for peer in "${wanted[@]}"; do
   case $peer in
     llama.cpp) install_llama_cpp ;;
     openvino) "$folder/venv/bin/pip" install --quiet openvino==2026.4.1 openvino-genai==2026.4.1 ;;
+    onednn) install_onednn ;;
     ctranslate2) "$folder/venv/bin/pip" install --quiet ctranslate2==4.8.5 ;;
-    *) echo "install.sh: no peer '$peer'; there are: llama.cpp, openvino, ctranslate2" >&2; exit 2 ;;
+    *) echo "install.sh: no peer '$peer'; there are: llama.cpp, openvino, ctranslate2, onednn" >&2; exit 2 ;;
   esac
 done
 echo "installed in $folder: ${wanted[*]}"
