@@ -398,18 +398,18 @@ void EngineLoop::finish(RequestId id, FinishReason reason, const std::string& er
 // Ends the sequences of a step; all of them if there was no step yet, so that the next one is not
 // the same again.
 void EngineLoop::fail_step(const SchedulerOutput& output, const std::string& error) {
+  // A rank that is lost takes the weights and the cache with it: no request can go on. Known before
+  // anybody is told, who may ask again at once.
+  const bool is_lost = !runner_->failure().empty();
+  if (is_lost) {
+    const std::lock_guard lock(mutex_);
+    failure_ = runner_->failure();
+  }
   for (const ScheduledSequence& scheduled : output.sequences) {
     const auto found = by_sequence_.find(scheduled.id);
     if (found != by_sequence_.end()) finish(found->second->id, FinishReason::kError, error);
   }
-  // A rank that is lost takes the weights and the cache with it: no request can go on.
-  if (!runner_->failure().empty()) {
-    const std::lock_guard lock(mutex_);
-    failure_ = runner_->failure();
-  } else if (!output.empty()) {
-    return;
-  }
-  finish_all(FinishReason::kError, error);
+  if (is_lost || output.empty()) finish_all(FinishReason::kError, error);
 }
 
 void EngineLoop::finish_all(FinishReason reason, const std::string& error) {
