@@ -59,6 +59,39 @@ bool good_request_id(const std::string& id) {
   });
 }
 
+// What is no JSON is left to the parser.
+bool nested_deeper(std::string_view json, int64_t most) {
+  int64_t depth = 0;
+  bool in_text = false;
+  for (size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_text) {
+      if (c == '\\') ++i;
+      if (c == '"') in_text = false;
+    } else if (c == '"') {
+      in_text = true;
+    } else if (c == '[' || c == '{') {
+      if (++depth > most) return true;
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return false;
+}
+
+Json parse_body(const std::string& text, const Limits& limits) {
+  if (nested_deeper(text, limits.json_depth)) {
+    throw HttpError::limit(
+        400, "json_depth",
+        fmt::format("the body is nested deeper than {} levels", limits.json_depth));
+  }
+  const JsonLimits json_limits{.max_bytes = static_cast<size_t>(limits.body_bytes),
+                               .max_depth = static_cast<int>(limits.json_depth)};
+  Json body = parse_json(text, "the body", json_limits);
+  if (!body.is_object()) throw HttpError(400, "the body is no JSON object");
+  return body;
+}
+
 double resident_bytes() {
   std::ifstream statm("/proc/self/statm");
   double total = 0;
@@ -171,6 +204,7 @@ HttpResponse App::error_response(const std::exception_ptr& thrown) {
   if (!error.limit_name().empty()) {
     metrics_.count("lanner_limit_rejections_total", label("limit", error.limit_name()));
   }
+  if (error.code() == kFormCode) metrics_.count("lanner_structured_output_refusals_total");
   return error.response();
 }
 
@@ -297,11 +331,7 @@ void App::on_request(const std::shared_ptr<HttpExchange>& exchange) {
   auto handle = [call] {
     try {
       if (call->route.request_schema != nullptr) {
-        const JsonLimits json_limits{
-            .max_bytes = static_cast<size_t>(call->app.limits().body_bytes),
-            .max_depth = static_cast<int>(call->app.limits().json_depth)};
-        call->body = parse_json(call->exchange->request().body, "the body", json_limits);
-        if (!call->body.is_object()) throw HttpError(400, "the body is no JSON object");
+        call->body = parse_body(call->exchange->request().body, call->app.limits());
       }
       call->route.handle(call);
     } catch (...) {
@@ -332,11 +362,12 @@ void App::on_done(const HttpExchange& exchange, const HttpOutcome& outcome) {
   metrics_.count("lanner_http_requests_total",
                  label("route", route) + "," + label("status", std::to_string(status)));
   metrics_.observe("lanner_http_request_seconds", seconds.count(), label("route", route));
-  if (outcome.slow_reader) {
-    metrics_.count("lanner_slow_readers_total");
-    metrics_.count("lanner_limit_rejections_total", label("limit", "write_buffer_bytes"));
-  }
+  if (outcome.slow_reader) metrics_.count("lanner_slow_readers_total");
   if (config_.access_log) log_access(exchange, outcome, seconds.count());
+}
+
+void App::on_closed_by(std::string_view limit) {
+  metrics_.count("lanner_limit_rejections_total", label("limit", std::string(limit)));
 }
 
 void App::log_access(const HttpExchange& exchange, const HttpOutcome& outcome,

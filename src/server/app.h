@@ -67,6 +67,7 @@ class App final : public HttpHandler {
   HttpResponse on_bad_request(int status, std::string_view limit, const std::string& what) override;
   HttpHeaders common_headers(const HttpExchange& exchange) override;
   void on_done(const HttpExchange& exchange, const HttpOutcome& outcome) override;
+  void on_closed_by(std::string_view limit) override;
 
  private:
   void check_header(const HttpRequest& request, HttpExchange& exchange) const;

@@ -108,6 +108,26 @@ std::vector<std::pair<std::string, Json>> chat_members(const Limits& limits) {
   };
 }
 
+void check_count(const Json& value, const char* param, const char* limit, int64_t most) {
+  if (!value.is_array() || static_cast<int64_t>(value.size()) <= most) return;
+  throw HttpError::limit(
+      400, limit,
+      fmt::format("'{}' has {} entries, at most {} are allowed", param, value.size(), most), param);
+}
+
+Tool make_tool(std::string name, std::string description, const Json& parameters,
+               const Limits& limits) {
+  std::string schema = parameters.is_null() ? "" : json_text(parameters);
+  if (static_cast<int64_t>(schema.size()) > limits.schema_bytes) {
+    throw HttpError::limit(
+        400, "schema_bytes",
+        fmt::format("the parameters of tool '{}' have {} bytes, at most {} are allowed", name,
+                    schema.size(), limits.schema_bytes),
+        "tools");
+  }
+  return {std::move(name), std::move(description), std::move(schema)};
+}
+
 void check_tool_choice(const ChatRequest& chat) {
   const ToolChoice& choice = chat.tool_choice;
   if (choice.kind == ToolChoice::Kind::kRequired && chat.tools.empty()) {
@@ -130,20 +150,8 @@ ChatRequest read_chat(const Json& body, const ServerConfig& config) {
       if (name == "messages") throw HttpError(400, "'messages' is missing", "messages");
       continue;
     }
-    if (name == "messages" && found->is_array() &&
-        static_cast<int64_t>(found->size()) > config.limits.messages) {
-      throw HttpError::limit(
-          400, "messages",
-          fmt::format("{} messages, at most {} are allowed", found->size(), config.limits.messages),
-          "messages");
-    }
-    if (name == "tools" && found->is_array() &&
-        static_cast<int64_t>(found->size()) > config.limits.tools) {
-      throw HttpError::limit(
-          400, "tools",
-          fmt::format("{} tools, at most {} are allowed", found->size(), config.limits.tools),
-          "tools");
-    }
+    if (name == "messages") check_count(*found, "messages", "messages", config.limits.messages);
+    if (name == "tools") check_count(*found, "tools", "tools", config.limits.tools);
     check_schema(*found, schema, name);
   }
   size_t index = 0;
@@ -153,18 +161,8 @@ ChatRequest read_chat(const Json& body, const ServerConfig& config) {
   const Json tools = body.value("tools", Json());
   for (const Json& tool : tools.is_array() ? tools : Json::array()) {
     const Json& function = tool.at("function");
-    const Json parameters = function.value("parameters", Json());
-    std::string schema = parameters.is_null() ? "" : json_text(parameters);
-    if (static_cast<int64_t>(schema.size()) > config.limits.schema_bytes) {
-      throw HttpError::limit(
-          400, "schema_bytes",
-          fmt::format("the parameters of tool '{}' have {} bytes, at most {} are allowed",
-                      function.at("name").get<std::string>(), schema.size(),
-                      config.limits.schema_bytes),
-          "tools");
-    }
-    chat.tools.push_back({function.at("name").get<std::string>(), text_of(function, "description"),
-                          std::move(schema)});
+    chat.tools.push_back(make_tool(function.at("name"), text_of(function, "description"),
+                                   function.value("parameters", Json()), config.limits));
   }
   if (const Json choice = body.value("tool_choice", Json()); !choice.is_null()) {
     chat.tool_choice = read_tool_choice(choice);

@@ -18,6 +18,13 @@ std::vector<std::pair<std::string, Json>> chat_members(const Limits& limits);
 // Reads them. Throws HttpError(400) naming the member.
 ChatRequest read_chat(const Json& body, const ServerConfig& config);
 
+// Throws HttpError(400) of the limit for a list with more entries than it allows; `param` names it.
+void check_count(const Json& value, const char* param, const char* limit, int64_t most);
+
+// parameters: the tool's JSON schema, or null. Throws HttpError(400) where it is too large.
+Tool make_tool(std::string name, std::string description, const Json& parameters,
+               const Limits& limits);
+
 // Throws HttpError(400) where tool_choice wants a tool that is not there.
 void check_tool_choice(const ChatRequest& chat);
 

@@ -32,7 +32,6 @@ struct ServerConfig {
   Limits limits;
   int grace_seconds = 30;       // for requests under way after drain()
   int keep_alive_seconds = 15;  // between two comments in a silent stream
-  bool allow_template_arguments = true;
   std::string version;
   // A line without its end per answered request; unset: none are written.
   std::function<void(std::string_view)> access_log;

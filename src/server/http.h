@@ -85,6 +85,8 @@ class HttpHandler {
   // Headers that every answer carries.
   virtual HttpHeaders common_headers(const HttpExchange& exchange) = 0;
   virtual void on_done(const HttpExchange& exchange, const HttpOutcome& outcome) = 0;
+  // A connection is closed without an answer, or in one, because of this row of the limits table.
+  virtual void on_closed_by(std::string_view limit) = 0;
 };
 
 struct HttpServerOptions {

@@ -184,6 +184,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool ended_ = false;  // the client sends no more, or the connection is closed
   bool timed_out_ = false;
   bool closed_ = false;
+  bool handshaking_ = false;
   bool idle_ = false;
   bool served_ = false;  // one request at least
   bool discard_ = false;
@@ -250,6 +251,7 @@ class Exchange final : public HttpExchange, public std::enable_shared_from_this<
     if (static_cast<int64_t>(pending_.size() + in_flight_ + bytes.size()) >
         shared_.options.write_buffer_bytes) {
       outcome_.slow_reader = true;
+      shared_.handler.on_closed_by("write_buffer_bytes");
       gone();
       if (auto connection = connection_.lock()) connection->close();
       return;
@@ -305,8 +307,16 @@ void Connection::check_deadline(Clock::time_point now) {
   if (now < deadline_) return;
   no_deadline();
   timed_out_ = true;
-  // While an answer is written there is nobody to tell.
-  if (const auto exchange = current_.lock(); exchange && exchange->answered_) return close();
+  // Within a handshake, or while an answer is written, there is nobody to tell.
+  if (handshaking_) {
+    shared_.handler.on_closed_by("header_timeout");
+    return close();
+  }
+  if (const auto exchange = current_.lock(); exchange && exchange->answered_) {
+    exchange->outcome_.slow_reader = true;
+    shared_.handler.on_closed_by("write_timeout");
+    return close();
+  }
   wake_.cancel();
 }
 
@@ -344,7 +354,10 @@ Awaitable<bool> Connection::more_input() {
 
 Awaitable<void> Connection::run(std::shared_ptr<Connection> self) {
   self->set_deadline(self->shared_.options.header_timeout);
-  if (const error_code failure = co_await self->stream_->handshake(); !failure && !self->closed_) {
+  self->handshaking_ = true;
+  const error_code failure = co_await self->stream_->handshake();
+  self->handshaking_ = false;
+  if (!failure && !self->closed_) {
     asio::co_spawn(self->shared_.io, read_ahead(self), asio::detached);
     co_await self->serve();
   }
@@ -445,6 +458,7 @@ Awaitable<Connection::Parsed> Connection::read_request(std::shared_ptr<Exchange>
     }
     if (parser.is_done()) break;
     if (co_await more_input()) continue;
+    if (timed_out_ && idle_ && !closed_) shared_.handler.on_closed_by("idle_timeout");
     if (timed_out_ && !idle_ && !closed_) {
       co_await refuse(exchange, shared_.handler.on_bad_request(
                                     408, header_seen ? "body_timeout" : "header_timeout",

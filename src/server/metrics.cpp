@@ -23,6 +23,8 @@ const std::vector<MetricRow> kRows = {
     {"lanner_http_write_buffer_bytes", MetricType::kGauge,
      "Bytes of answers that clients have not taken yet", nullptr},
     {"lanner_limit_rejections_total", MetricType::kCounter, "Requests beyond a limit", nullptr},
+    {"lanner_structured_output_refusals_total", MetricType::kCounter,
+     "Forms that were malformed, not understood or beyond the compiler's limits", nullptr},
     {"lanner_slow_readers_total", MetricType::kCounter,
      "Clients dropped because they did not take their answer", nullptr},
     {"lanner_client_disconnects_total", MetricType::kCounter,

@@ -101,11 +101,12 @@ const ParamRow kRows[] = {
      "The same seed gives the same text",
      [](const Json& v, P& p, const L&) { p.sampling.seed = static_cast<uint64_t>(to_int64(v)); }},
     {"max_tokens", kCompletions | kChat, [](const L& l) { return integer(1, l.max_tokens); },
-     "Tokens to generate at most; the answer also ends where the context is full", set_max_tokens},
+     "Tokens to generate at most; the answer also ends where the context is full", set_max_tokens,
+     "max_tokens"},
     {"max_completion_tokens", kChat, [](const L& l) { return integer(1, l.max_tokens); },
-     "The newer name of max_tokens", set_max_tokens},
+     "The newer name of max_tokens", set_max_tokens, "max_tokens"},
     {"max_output_tokens", kResponses, [](const L& l) { return integer(1, l.max_tokens); },
-     "Tokens to generate at most", set_max_tokens},
+     "Tokens to generate at most", set_max_tokens, "max_tokens"},
     {"stop", kEveryGeneration, [](const L& l) { return strings_or_one(l.stop_strings); },
      "Text that ends the answer and is not part of it", set_stop, "stop_strings"},
     {"ignore_eos", kEveryGeneration, [](const L&) { return boolean(); },
@@ -119,10 +120,11 @@ const ParamRow kRows[] = {
      "include_usage: a last event with the token counts; only with stream",
      [](const Json& v, P& p, const L&) { p.include_usage = v.value("include_usage", false); }},
     {"n", kCompletions | kChat, [](const L& l) { return integer(1, l.n); },
-     "Answers to each prompt", [](const Json& v, P& p, const L&) { p.sampling.n = to_int(v); }},
+     "Answers to each prompt", [](const Json& v, P& p, const L&) { p.sampling.n = to_int(v); },
+     "n"},
     {"best_of", kCompletions, [](const L& l) { return integer(1, l.n); },
      "Answers generated, of which the n best are given",
-     [](const Json& v, P& p, const L&) { p.sampling.best_of = to_int(v); }},
+     [](const Json& v, P& p, const L&) { p.sampling.best_of = to_int(v); }, "n"},
     {"use_beam_search", kCompletions | kChat, [](const L&) { return boolean(); },
      "Beam search with best_of (else n, at least 2) beams; needs temperature 0",
      [](const Json& v, P& p, const L&) { p.beam_search = v.get<bool>(); }},
@@ -134,7 +136,7 @@ const ParamRow kRows[] = {
      [](const Json& v, P& p, const L&) { p.sampling.typical_p = v.get<double>(); }},
     {"min_tokens", kEveryGeneration, [](const L& l) { return integer(0, l.max_tokens); },
      "Nothing ends the answer before so many tokens",
-     [](const Json& v, P& p, const L&) { p.sampling.min_tokens = to_int(v); }},
+     [](const Json& v, P& p, const L&) { p.sampling.min_tokens = to_int(v); }, "max_tokens"},
     {"include_stop_str_in_output", kEveryGeneration, [](const L&) { return boolean(); },
      "Keep the stop text in the answer",
      [](const Json& v, P& p, const L&) { p.sampling.include_stop = v.get<bool>(); }},
@@ -151,10 +153,10 @@ const ParamRow kRows[] = {
      [](const Json& v, P& p, const L&) { p.logprobs = v.get<bool>(); }},
     {"top_logprobs", kChat, [](const L& l) { return integer(0, l.top_logprobs); },
      "And of so many of the likeliest ones at its place; needs logprobs",
-     [](const Json& v, P& p, const L&) { p.top_logprobs = to_int(v); }},
+     [](const Json& v, P& p, const L&) { p.top_logprobs = to_int(v); }, "top_logprobs"},
     {"logprobs", kCompletions, [](const L& l) { return integer(0, l.top_logprobs); },
      "Give the log-probability of each token, and of so many of the likeliest ones at its place",
-     [](const Json& v, P& p, const L&) { p.sampling.logprobs = to_int(v); }},
+     [](const Json& v, P& p, const L&) { p.sampling.logprobs = to_int(v); }, "top_logprobs"},
     {"response_format", kChat | kCompletions,
      [](const L&) {
        const Json json_schema = object({{"name", text(1, 64)},
@@ -208,16 +210,20 @@ const ParamRow kRows[] = {
      [](const Json& v, P& p, const L&) { p.user = v.get<std::string>(); }},
 };
 
-// More entries than the limit of that name allows.
-void check_entries(const std::string& name, const Json& value, const ParamRow& row,
-                   const Limits& limits) {
+// Throws where the value, or the number of its entries, is beyond the row's limit. Other values
+// that do not fit are the schema's.
+void check_limit(const std::string& name, const Json& value, const ParamRow& row,
+                 const Limits& limits) {
   for (const LimitRow& limit : server::limits()) {
-    if (std::string_view(limit.name) != row.entries) continue;
+    if (std::string_view(limit.name) != row.limit) continue;
     const int64_t most = limits.*limit.field;
-    if (static_cast<int64_t>(value.size()) <= most) return;
-    throw HttpError::limit(
-        400, limit.name,
-        fmt::format("'{}' has {} entries, at most {} are allowed", name, value.size(), most), name);
+    const bool many = value.is_structured() && static_cast<int64_t>(value.size()) > most;
+    const bool large = value.is_number() && value.get<double>() > static_cast<double>(most);
+    if (!many && !large) return;
+    const std::string what =
+        many ? fmt::format("has {} entries", value.size()) : fmt::format("is {}", json_text(value));
+    throw HttpError::limit(400, limit.name,
+                           fmt::format("'{}' {}, at most {} is allowed", name, what, most), name);
   }
 }
 
@@ -238,7 +244,7 @@ void read_params(const Json& body, Endpoint endpoint, const std::vector<std::str
                       "unknown_parameter");
     }
     if (value.is_null()) continue;
-    if (row->entries != nullptr && value.is_structured()) check_entries(name, value, *row, limits);
+    if (row->limit != nullptr) check_limit(name, value, *row, limits);
     check_schema(value, row->schema(limits), name);
     row->apply(value, params, limits);
   }

@@ -38,7 +38,7 @@ struct ParamRow {
   const char* meaning;
   // The value fits the schema's type and range.
   void (*apply)(const Json& value, GenerationParams& params, const Limits& limits);
-  const char* entries = nullptr;  // the limit on their number, for a list or an object
+  const char* limit = nullptr;  // on the value, or on the entries of a list or an object
 };
 std::span<const ParamRow> params();
 

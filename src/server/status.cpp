@@ -116,7 +116,10 @@ HttpError to_http_error(const std::exception_ptr& thrown) {
   } catch (const Error& error) {
     const int status = http_status(error.code());
     if (status == 500) log_warn("a request failed: {}", error.what());
-    HttpError made(status, status == 500 ? "the server failed; its log says why" : error.what());
+    const bool about_form =
+        status == 400 && std::string_view(error.what()).starts_with("[structured]");
+    HttpError made(status, status == 500 ? "the server failed; its log says why" : error.what(), {},
+                   about_form ? kFormCode : "");
     if (status == 503) made.retry_after(1);
     return made;
   } catch (const std::bad_alloc&) {

@@ -8,6 +8,9 @@
 
 namespace lanner::server {
 
+// The code of errors about the form that an answer should have.
+inline constexpr const char* kFormCode = "structured_output";
+
 const char* status_reason(int status);
 
 // The HTTP status of an Error: the one table of them.
@@ -23,6 +26,7 @@ class HttpError : public std::exception {
         code_(std::move(code)) {}
   const char* what() const noexcept override { return message_.c_str(); }
   int status() const { return status_; }
+  const std::string& code() const { return code_; }
 
   // Beyond a row of the limits table: its name goes into `code` and the metrics.
   static HttpError limit(int status, const char* name, std::string message, std::string param = {});

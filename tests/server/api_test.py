@@ -161,22 +161,23 @@ class ApiTest(unittest.TestCase):
         self.assertEqual(self.server.post("/v1/chat/completions", body).status, 200)
 
     def test_ranges(self):
-        schema = self.server.get("/openapi.json").json["paths"]["/v1/chat/completions"]["post"]
-        members = schema["requestBody"]["content"]["application/json"]["schema"]["properties"]
+        paths = self.server.get("/openapi.json").json["paths"]
         tried = 0
-        for name, member in members.items():
-            if "maximum" not in member:
-                continue
-            low = member.get("minimum", member.get("exclusiveMinimum"))
-            bad = [low - 1, member["maximum"] * 1.5 + 1, -(2**31), 2**64 - 1, 1e308, "1", "", [], {}, True]
-            if "exclusiveMinimum" in member:
-                bad.append(low)
-            if "integer" in member["type"]:
-                bad.append(low + 0.5)
-            for value in bad:
-                self.refused("/v1/chat/completions", chat("x") | {name: value}, name)
-                tried += 1
-        self.assertGreater(tried, 100)
+        for path, body in (("/v1/chat/completions", chat("x")), ("/v1/completions", {"prompt": "x"}), ("/v1/responses", {"input": "x"})):
+            members = paths[path]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]
+            for name, member in members.items():
+                if "maximum" not in member:
+                    continue
+                low = member.get("minimum", member.get("exclusiveMinimum"))
+                bad = [low - 1, member["maximum"] * 1.5 + 1, -(2**31), 2**64 - 1, 1e308, "1", "", [], {}, True]
+                if "exclusiveMinimum" in member:
+                    bad.append(low)
+                if "integer" in member["type"]:
+                    bad.append(low + 0.5)
+                for value in bad:
+                    self.refused(path, body | {name: value}, name)
+                    tried += 1
+        self.assertGreater(tried, 300)
         for text in (b'{"prompt": "x", "temperature": NaN}', b'{"prompt": "x", "temperature": 1e999}', b'{"prompt": "x", "seed": 1e400}'):
             self.assertEqual(self.server.post("/v1/completions", text).status, 400)
 

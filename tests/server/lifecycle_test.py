@@ -220,7 +220,7 @@ class LifecycleTest(unittest.TestCase):
                         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", folder + "/key.pem",
                         "-out", folder + "/cert.pem"], check=True, capture_output=True, timeout=PATIENCE)
         context = ssl.create_default_context(cafile=folder + "/cert.pem")
-        with Server(PROGRAM, "--tls-cert", folder + "/cert.pem", "--tls-key", folder + "/key.pem") as server:
+        with Server(PROGRAM, "--tls-cert", folder + "/cert.pem", "--tls-key", folder + "/key.pem", "--limit", "header_timeout=3") as server:
             for _ in range(3):
                 with context.wrap_socket(server.connect(), server_hostname="localhost") as connection:
                     connection.sendall(make_request("POST", "/v1/chat/completions", chat("hello", max_tokens=5, stream=True)))
@@ -228,6 +228,8 @@ class LifecycleTest(unittest.TestCase):
             with server.connect() as connection:  # plain text is no handshake
                 connection.sendall(make_request("GET", "/health"))
                 self.assertNotIn(b"200", connection.recv(100))
+            with server.connect() as connection:  # a handshake that does not begin
+                self.assertEqual(connection.recv(100), b"")
             with context.wrap_socket(server.connect(), server_hostname="localhost") as connection:
                 connection.sendall(make_request("POST", "/v1/chat/completions", chat("x", stream=True, **LONG)))
                 connection.recv(10)

@@ -4,6 +4,7 @@ does not; no answer may be one that the document does not name."""
 
 import subprocess
 import sys
+import tempfile
 
 try:
     import schemathesis  # noqa: F401
@@ -20,10 +21,11 @@ if "--examples" in sys.argv:
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,negative_data_rejection"
 
-with Server(PROGRAM, "--limit", "requests_per_key=100000", "--limit", "max_tokens=64", model="step_us=0,sequences=64,context=100000") as server:
+with Server(PROGRAM, "--limit", "requests_per_key=100000", "--limit", "max_tokens=64", model="step_us=0,sequences=64,context=100000") as server, \
+        tempfile.TemporaryDirectory() as folder:  # schemathesis keeps notes where it is run
     result = subprocess.run(
         [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{server.port}/openapi.json",
          "--checks", CHECKS, "--max-examples", EXAMPLES, "--phases", "examples,coverage,fuzzing", "--seed", "1",
-         "--exclude-path", "/health", "--request-timeout", "60"], check=False)
+         "--exclude-path", "/health", "--request-timeout", "60"], check=False, cwd=folder)
     assert server.alive(), "the server has died"
     sys.exit(result.returncode)

@@ -99,7 +99,11 @@ void read_input(const Json& input, ChatRequest& chat) {
 ChatRequest read_chat_of_response(const Json& body, const Limits& limits) {
   if (!body.contains("input")) throw HttpError(400, "'input' is missing", "input");
   for (const auto& [name, schema] : members(limits)) {
-    if (body.contains(name)) check_schema(body.at(name), schema, name);
+    const auto found = body.find(name);
+    if (found == body.end()) continue;
+    if (name == "input") check_count(*found, "input", "messages", limits.messages);
+    if (name == "tools") check_count(*found, "tools", "tools", limits.tools);
+    check_schema(*found, schema, name);
   }
   ChatRequest chat;
   if (const Json instructions = body.value("instructions", Json()); !instructions.is_null()) {
@@ -109,10 +113,9 @@ ChatRequest read_chat_of_response(const Json& body, const Limits& limits) {
   const Json tools = body.value("tools", Json());
   for (const Json& tool : tools.is_array() ? tools : Json::array()) {
     const Json description = tool.value("description", Json());
-    const Json parameters = tool.value("parameters", Json());
-    chat.tools.push_back({tool.at("name").get<std::string>(),
-                          description.is_null() ? "" : description.get<std::string>(),
-                          parameters.is_null() ? "" : json_text(parameters)});
+    chat.tools.push_back(make_tool(tool.at("name"),
+                                   description.is_null() ? "" : description.get<std::string>(),
+                                   tool.value("parameters", Json()), limits));
   }
   const Json choice = body.value("tool_choice", Json());
   if (choice == "none") chat.tool_choice.kind = ToolChoice::Kind::kNone;
