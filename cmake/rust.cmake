@@ -26,8 +26,20 @@ endif()
 set(LANNER_CARGO_TARGET_DIR ${cargo_target_dir} CACHE PATH "Where cargo builds rust/")
 set(cargo_environment ${CMAKE_COMMAND} -E env CARGO_TARGET_DIR=${LANNER_CARGO_TARGET_DIR})
 set(cargo_arguments --release --locked --manifest-path ${LANNER_RUST_DIR}/Cargo.toml)
-
 set(rust_library ${LANNER_CARGO_TARGET_DIR}/release/liblanner_text.a)
+
+if(LANNER_FUZZ)
+  # The fuzzer sees which code an input reaches, and arithmetic that overflows is a defect. A target is named so that build
+  # scripts are compiled without all this.
+  set(rust_target x86_64-unknown-linux-gnu)
+  list(APPEND cargo_environment CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true
+       "RUSTFLAGS=-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+-Cllvm-args=-sanitizer-coverage-trace-compares")
+  list(APPEND cargo_arguments --target ${rust_target})
+  set(rust_library ${LANNER_CARGO_TARGET_DIR}/${rust_target}/release/liblanner_text.a)
+endif()
+
 set(rust_sources
     byte_level.rs
     charsmap.rs

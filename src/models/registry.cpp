@@ -9,7 +9,6 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
-#include "models/decoder.h"
 #include "models/families.h"
 
 namespace lanner {
@@ -228,7 +227,12 @@ constexpr ModelFamily kFamilies[] = {
      .golden = "starcoder2"},
 };
 
-DecoderSpec read_spec(const ConfigReader& config, const std::string& model_type) {
+}  // namespace
+
+std::span<const ModelFamily> model_families() { return kFamilies; }
+
+DecoderSpec read_spec(const ConfigReader& config) {
+  const std::string model_type = config.required_string("model_type");
   std::vector<std::string_view> known;
   for (const ModelFamily& family : kFamilies) {
     known.push_back(family.model_type);
@@ -241,18 +245,13 @@ DecoderSpec read_spec(const ConfigReader& config, const std::string& model_type)
               config.key_path("model_type"), model_type, fmt::join(known, ", "));
 }
 
-}  // namespace
-
-std::span<const ModelFamily> model_families() { return kFamilies; }
-
 ModelInfo read_model_info(const ConfigReader& config) {
-  const std::string model_type = config.required_string("model_type");
-  return model_info(read_spec(config, model_type), model_type);
+  return model_info(read_spec(config), config.required_string("model_type"));
 }
 
 int read_reusable_length(const ConfigReader& config) {
   int length = std::numeric_limits<int>::max();
-  for (const BlockConfig& block : read_spec(config, config.required_string("model_type")).blocks) {
+  for (const BlockConfig& block : read_spec(config).blocks) {
     const auto& rope = block.rope();
     if (rope &&
         (rope->scaling == RopeScaling::kDynamic || rope->scaling == RopeScaling::kPromptNtk)) {
@@ -260,13 +259,6 @@ int read_reusable_length(const ConfigReader& config) {
     }
   }
   return length;
-}
-
-std::unique_ptr<Model> load_model(const ConfigReader& config, const Checkpoint& checkpoint,
-                                  LoadContext& context) {
-  const std::string model_type = config.required_string("model_type");
-  const DecoderSpec spec = read_spec(config, model_type);
-  return std::make_unique<DecoderModel>(spec, model_info(spec, model_type), checkpoint, context);
 }
 
 }  // namespace lanner

@@ -23,16 +23,19 @@ struct ModelFamily {
 
 std::span<const ModelFamily> model_families();
 
-// Reads and checks the config alone: what `lanner info` and the memory plan need. Throws
-// Error(kUnsupported) naming a model_type that is unknown and those that work, Error naming a key
-// that is missing, wrong or unknown.
+// What the family of the config's model_type makes of it. Throws Error(kUnsupported) naming a
+// model_type that is unknown and those that work, Error naming a key that is missing, wrong or
+// unknown.
+DecoderSpec read_spec(const ConfigReader& config);
+
+// Of the config alone: what `lanner info` and the memory plan need. Throws as read_spec.
 ModelInfo read_model_info(const ConfigReader& config);
 
 // K and V of a sequence longer than this depend on its length and not on the tokens before them
-// alone, so that no other sequence may use them (dynamic RoPE scaling). Throws as read_model_info.
+// alone, so that no other sequence may use them (dynamic RoPE scaling). Throws as read_spec.
 int read_reusable_length(const ConfigReader& config);
 
-// Throws as read_model_info does, and Error naming a tensor that is missing or of another shape.
+// Throws as read_spec does, and Error naming a tensor that is missing or of another shape.
 std::unique_ptr<Model> load_model(const ConfigReader& config, const Checkpoint& checkpoint,
                                   LoadContext& context);
 
