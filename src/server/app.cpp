@@ -24,6 +24,7 @@ namespace lanner::server {
 namespace {
 
 constexpr int kWorkers = 4;
+constexpr std::chrono::milliseconds kTick{500};
 
 HttpServerOptions http_options(const ServerConfig& config) {
   using std::chrono::seconds;
@@ -173,6 +174,22 @@ Model& App::model_of(const Json& body) const {
 void App::add(const std::shared_ptr<Generation>& generation) {
   const std::lock_guard lock(generations_mutex_);
   generations_.insert(generation);
+  if (std::exchange(ticking_, true)) return;
+  http_->after(kTick, [this] { tick_generations(); });
+}
+
+// While there are any: an idle server sleeps.
+void App::tick_generations() {
+  std::set<std::shared_ptr<Generation>> all;
+  {
+    const std::lock_guard lock(generations_mutex_);
+    all = generations_;
+    ticking_ = !all.empty();
+  }
+  if (all.empty()) return;
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& generation : all) generation->tick(now);
+  http_->after(kTick, [this] { tick_generations(); });
 }
 
 void App::remove(const Generation* generation) {

@@ -70,6 +70,7 @@ class App final : public HttpHandler {
   void on_closed_by(std::string_view limit) override;
 
  private:
+  void tick_generations();
   void check_header(const HttpRequest& request, HttpExchange& exchange) const;
   void check_host(const HttpRequest& request) const;
   bool origin_allowed(const HttpRequest& request) const;
@@ -87,6 +88,7 @@ class App final : public HttpHandler {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   mutable std::mutex generations_mutex_;
   std::set<std::shared_ptr<Generation>> generations_;
+  bool ticking_ = false;
   std::unique_ptr<HttpServer> http_;
   std::unique_ptr<WorkerPool> workers_;  // last: its tasks use the others
 };

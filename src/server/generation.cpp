@@ -51,28 +51,37 @@ void Generation::start(const std::shared_ptr<Call>& call, GenerationPlan plan) {
     throw;
   }
   call->exchange->on_gone([self] { self->cancel(); });
-  const auto wait = std::chrono::seconds(self->app_.limits().queue_timeout);
-  self->app_.http().after(wait, [weak = std::weak_ptr(self), wait] {
-    const auto waiting = weak.lock();
-    if (!waiting || !waiting->plan_.model->admission->leave_queue(waiting->ticket_)) return;
-    waiting->fail(HttpError::limit(503, "queue_timeout",
-                                   fmt::format("the model was busy for {} s", wait.count())));
-    waiting->release();
-  });
 }
 
 void Generation::granted() {
   app_.metrics().observe("lanner_queue_seconds", seconds_since(queued_));
+  {
+    const std::lock_guard lock(mutex_);
+    granted_at_ = Clock::now();
+  }
   submit();
-  if (!plan_.stream) return;
+}
+
+void Generation::tick(Clock::time_point now) {
+  Admission::Ticket ticket = 0;
+  std::optional<Clock::time_point> granted_at;
+  {
+    const std::lock_guard lock(mutex_);
+    ticket = ticket_;
+    granted_at = granted_at_;
+  }
+  if (!granted_at) {
+    const auto wait = std::chrono::seconds(app_.limits().queue_timeout);
+    if (now - queued_ < wait || !plan_.model->admission->leave_queue(ticket)) return;
+    fail(HttpError::limit(503, "queue_timeout",
+                          fmt::format("the model was busy for {} s", wait.count())));
+    return release();
+  }
   // A long prompt: the client hears that it is under way.
-  app_.http().after(std::chrono::seconds(app_.config().keep_alive_seconds),
-                    [weak = std::weak_ptr(shared_from_this())] {
-                      const auto self = weak.lock();
-                      if (!self || self->answered_) return;
-                      self->begin_stream();
-                      self->call_->exchange->write(kKeepAlive);
-                    });
+  const auto silence = std::chrono::seconds(app_.config().keep_alive_seconds);
+  if (!plan_.stream || answered_ || now - *granted_at < silence) return;
+  begin_stream();
+  call_->exchange->write(kKeepAlive);
 }
 
 void Generation::submit() {

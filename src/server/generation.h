@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -65,6 +66,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void cancel();
   // Ends it with an error: the server stops.
   void stop();
+  // On the I/O thread, now and then while it is under way: what time brings. No timer per request,
+  // which would outlive it.
+  void tick(std::chrono::steady_clock::time_point now);
 
   Generation(std::shared_ptr<Call> call, GenerationPlan plan);
 
@@ -94,6 +98,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   std::mutex mutex_;  // of what follows
   std::vector<std::pair<size_t, News>> inbox_;
   bool inbox_posted_ = false;
+  std::optional<Clock::time_point> granted_at_;  // unset: it waits
   bool cancelled_ = false;
   std::vector<RequestId> ids_;
   size_t submitted_ = 0;  // prompts the engine has

@@ -100,7 +100,7 @@ CASES = {
                               ("/v1/responses", {"input": [{"role": "user", "content": "x"}] * 2})), 400),
     "tools": (1, (), posts(("/v1/chat/completions", chat("x", tools=[TOOL] * 2)),
                            ("/v1/responses", {"input": "x", "tools": [RESPONSES_TOOL] * 2})), 400),
-    "prompts": (1, (), post("/v1/completions", {"prompt": ["a", "b"]}), 400),
+    "prompts": (1, (), posts(("/v1/completions", {"prompt": ["a", "b"]}), ("/v1/embeddings", {"input": ["a", "b"]})), 400),
     "stop_strings": (1, (), chats(chat("x", stop=["a", "b"])), 400),
     "n": (2, (), posts(("/v1/chat/completions", chat("x", n=3)), ("/v1/completions", {"prompt": "x", "best_of": 3})), 400),
     "max_tokens": (5, (), posts(("/v1/chat/completions", chat("x", max_tokens=6)), ("/v1/chat/completions", chat("x", max_completion_tokens=6)),

@@ -55,6 +55,18 @@ class OpenAiTest(unittest.TestCase):
         self.assertEqual(text, whole.choices[0].message.content)
         self.assertEqual(chunks[-1].usage.completion_tokens, whole.usage.completion_tokens)
 
+    def test_embeddings(self):
+        texts = ["A cat sleeps.", "A kitten naps.", "A cat sleeps."]
+        answer = self.client.embeddings.create(model="tiny", input=texts)  # the client asks for base64 and decodes it
+        self.assertEqual([e.index for e in answer.data], [0, 1, 2])
+        numbers = self.client.embeddings.create(model="tiny", input=texts[0], encoding_format="float").data[0].embedding
+        for embedding in (answer.data[0].embedding, answer.data[2].embedding):
+            self.assertEqual(len(embedding), len(numbers))
+            self.assertLess(max(abs(a - b) for a, b in zip(embedding, numbers)), 1e-2)
+        self.assertAlmostEqual(sum(x * x for x in numbers), 1, places=3)
+        self.assertNotEqual(answer.data[0].embedding, answer.data[1].embedding)
+        self.assertEqual(answer.usage.total_tokens, answer.usage.prompt_tokens)
+
     def test_completions_with_stop_and_seed(self):
         texts = {self.client.completions.create(model="tiny", prompt="Once upon a time", max_tokens=16, temperature=0.8, seed=3).choices[0].text
                  for _ in range(2)}
