@@ -29,6 +29,33 @@ impl Charsmap {
         Ok(Charsmap { units: units.collect(), texts: texts.to_string() })
     }
 
+    /// Whether no text can lead out of the trie or of the texts. apply() checks as it goes; HF's reading of a
+    /// tokenizer.json does not.
+    pub fn is_closed(&self) -> bool {
+        let Some(root) = self.units.first() else { return false };
+        let mut seen = vec![false; self.units.len()];
+        let mut bases = vec![offset(*root)];
+        while let Some(base) = bases.pop() {
+            for byte in 1..=255usize {
+                let at = base ^ byte;
+                let Some(unit) = self.units.get(at).copied() else { return false };
+                if seen[at] || unit & LABEL != byte as u32 {
+                    continue;
+                }
+                seen[at] = true;
+                let next = at ^ offset(unit);
+                if (unit >> 8) & 1 == 1 {
+                    let Some(leaf) = self.units.get(next) else { return false };
+                    if !self.texts.is_char_boundary((leaf & !(1 << 31)) as usize) {
+                        return false;
+                    }
+                }
+                bases.push(next);
+            }
+        }
+        true
+    }
+
     pub fn apply(&self, text: &str) -> String {
         let mut result = String::with_capacity(text.len());
         let mut rest = text;
@@ -52,13 +79,12 @@ impl Charsmap {
 
     /// The longest key at the start of `bytes` and its text.
     fn longest(&self, bytes: &[u8]) -> Option<(usize, &str)> {
-        let offset = |unit: u32| ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize;
         let mut node = offset(*self.units.first()?);
         let mut found = None;
         for (at, byte) in bytes.iter().enumerate() {
             node ^= usize::from(*byte);
             let Some(unit) = self.units.get(node).copied() else { break };
-            if unit & ((1 << 31) | 0xFF) != u32::from(*byte) {
+            if unit & LABEL != u32::from(*byte) {
                 break;
             }
             node ^= offset(unit);
@@ -70,6 +96,14 @@ impl Charsmap {
         }
         found
     }
+}
+
+/// The bits of a unit that are the byte it stands for.
+const LABEL: u32 = (1 << 31) | 0xFF;
+
+/// From a unit to those of the bytes after it.
+fn offset(unit: u32) -> usize {
+    ((unit >> 10) << ((unit & (1 << 9)) >> 6)) as usize
 }
 
 #[cfg(test)]
@@ -94,6 +128,23 @@ mod tests {
         let map = Charsmap::parse("x", &one_key()).expect("parses");
         assert_eq!(map.apply("banána é"), "byesnányes é");
         assert_eq!(map.apply(""), "");
+    }
+
+    #[test]
+    fn maps_that_a_text_leads_out_of_are_told() {
+        let closed = |units: &[u32], texts: &str| {
+            Charsmap { units: units.to_vec(), texts: texts.to_string() }.is_closed()
+        };
+        let units = Charsmap::parse("x", &one_key()).expect("parses").units;
+        assert!(!closed(&units, "no\0yes\0"), "not every byte has a unit");
+        let mut whole = units;
+        whole.resize(256, 0);
+        assert!(closed(&whole, "no\0yes\0"));
+        assert!(!closed(&whole, "no"), "the text lies behind the end");
+        assert!(!closed(&whole, "nné"), "the text begins inside of a character");
+        assert!(!closed(&[], ""));
+        whole[0] = 1 << 20;
+        assert!(!closed(&whole, "no\0yes\0"));
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub fn add_numbered_tokens(
 }
 
 /// Standard base64 with padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=');
     if text.len() % 4 != 0 || text.len() - digits.len() > 2 {
         return None;

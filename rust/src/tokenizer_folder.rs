@@ -7,11 +7,12 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 use tokenizers::tokenizer::AddedToken;
 
+use crate::charsmap::Charsmap;
 use crate::error::{ErrorKind, TextError, TextResult, corrupt, reading, unsupported};
 use crate::sentencepiece::ScoredVocabulary;
 use crate::sentencepiece_proto::ModelFile;
 use crate::split_patterns;
-use crate::tiktoken::{self, Family};
+use crate::tiktoken::{self, Family, base64};
 use crate::tokenizer::{Parts, Pieces, RoleIds, TextNormalizer, TextTokenizer};
 use crate::tokenizer_config::{TokenizerConfig, read_file};
 use crate::vocab_json;
@@ -86,6 +87,7 @@ fn from_tokenizer_json(
     config: &TokenizerConfig,
 ) -> TextResult<TextTokenizer> {
     let mut inner = reading(name, || Tokenizer::from_bytes(bytes))?;
+    check_charsmaps(name, &serde_json::to_value(inner.get_normalizer()).unwrap_or_default())?;
     let added: Vec<AddedToken> =
         config.added_tokens()?.into_iter().map(|(_, token)| token).collect();
     if !added.is_empty() {
@@ -118,6 +120,19 @@ fn from_tokenizer_json(
             roles,
         },
     )
+}
+
+/// HF trusts the tables of a normalizer, and would panic over the first text that a bad one leads astray.
+fn check_charsmaps(name: &str, normalizer: &Value) -> TextResult<()> {
+    if let Some(text) = normalizer.get("precompiled_charsmap").and_then(Value::as_str) {
+        let bad = |what: &str| corrupt(format!("{name}: precompiled_charsmap: {what}"));
+        let bytes = base64(text).ok_or_else(|| bad("not base64"))?;
+        if !Charsmap::parse(name, &bytes)?.is_closed() {
+            return Err(bad("the trie leads out of itself"));
+        }
+    }
+    let steps = normalizer.get("normalizers").and_then(Value::as_array);
+    steps.into_iter().flatten().try_for_each(|step| check_charsmaps(name, step))
 }
 
 /// Recognises the decoders that can be run token by token.

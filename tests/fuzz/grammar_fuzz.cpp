@@ -10,7 +10,9 @@ namespace {
 
 // Every byte as a token, and some of several characters.
 GgufVocabulary vocabulary() {
-  GgufVocabulary v{.name = "fuzz", .model = "llama"};
+  GgufVocabulary v;
+  v.name = "fuzz";
+  v.model = "llama";
   const auto add = [&](std::string token, int32_t type) {
     v.tokens.push_back(std::move(token));
     v.scores.push_back(-static_cast<float>(v.tokens.size()));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// replay FOLDER [--seeds FOLDER ENDING] [--mutations N] [--seed N]: a main for a fuzz target in
-// builds without libFuzzer. Runs every file of the first folder, every one anywhere below the
-// second whose name ends so, and N mutations of each. The same every time. Blind to coverage: it is
-// there so that corpora stay right and the ordinary test suite sees a regression.
+// replay FOLDER [--seeds FOLDER ENDING] [--mutations N] [--seed N] [--save FILE]
+// A main for a fuzz target in builds without libFuzzer. Runs every file of the first folder, every
+// one anywhere below the second whose name ends so, and N mutations of each. The same every time.
+// Blind to coverage: it is there so that corpora stay right and the ordinary test suite sees a
+// regression. --save writes each input there before it runs: the last one is the culprit.
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
@@ -20,7 +21,14 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxBytes = 64 << 10;
 
-void run(const Bytes& input) { LLVMFuzzerTestOneInput(input.data(), input.size()); }
+void run(const Bytes& input, const std::string& save) {
+  if (!save.empty()) {
+    std::ofstream(save, std::ios::binary)
+        .write(reinterpret_cast<const char*>(input.data()),
+               static_cast<std::streamsize>(input.size()));
+  }
+  LLVMFuzzerTestOneInput(input.data(), input.size());
+}
 
 class Mutator {
  public:
@@ -83,6 +91,7 @@ class Mutator {
 int main(int argc, char** argv) {
   uint64_t mutations = 0;
   uint64_t seed = 1;
+  std::string save;
   std::vector<fs::path> paths;
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
@@ -90,6 +99,8 @@ int main(int argc, char** argv) {
       mutations = std::stoull(argv[++i]);
     } else if (argument == "--seed" && i + 1 < argc) {
       seed = std::stoull(argv[++i]);
+    } else if (argument == "--save" && i + 1 < argc) {
+      save = argv[++i];
     } else if (argument == "--seeds" && i + 2 < argc) {
       const fs::path folder = argv[++i];
       const std::string_view ending = argv[++i];
@@ -117,8 +128,8 @@ int main(int argc, char** argv) {
   Mutator mutate(corpus, seed);
   for (size_t i = 0; i < corpus.size(); ++i) {
     std::fprintf(stderr, "%s\n", paths[i].c_str());  // the last one is the culprit
-    run(corpus[i]);
-    for (uint64_t n = 0; n < mutations; ++n) run(mutate(corpus[i]));
+    run(corpus[i], save);
+    for (uint64_t n = 0; n < mutations; ++n) run(mutate(corpus[i]), save);
   }
   std::fprintf(stderr, "%zu inputs, %llu mutations of each\n", corpus.size(),
                static_cast<unsigned long long>(mutations));
