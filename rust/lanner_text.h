@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The C interface of rust/. Generated from rust/src/ffi*.rs by cbindgen: do not edit, run
 //   LANNER_UPDATE_HEADER=1 cargo test --release --test header
+// clang-format off
 
 #pragma once
 
@@ -204,6 +205,16 @@ enum LannerTextStatus lanner_text_tokenizer_token(const struct LannerTextTokeniz
                                                   uint32_t id,
                                                   struct LannerTextBuffer *result,
                                                   struct LannerTextBuffer *message);
+
+// The bytes that a token adds to a text, which may be a part of a character; none for an id without a
+// token.
+//
+// # Safety
+// The tokenizer is valid; result and message may be written to.
+enum LannerTextStatus lanner_text_tokenizer_token_bytes(const struct LannerTextTokenizer *tokenizer,
+                                                        uint32_t id,
+                                                        struct LannerTextBuffer *result,
+                                                        struct LannerTextBuffer *message);
 
 // Starts decoding one sequence.
 //

@@ -59,6 +59,13 @@ unsafe fn free_raw<T>(data: *mut T, size: usize) {
     }
 }
 
+impl From<Vec<u8>> for LannerTextBuffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        let (data, size) = into_raw(bytes);
+        LannerTextBuffer { data, size }
+    }
+}
+
 impl From<String> for LannerTextBuffer {
     fn from(text: String) -> Self {
         let (data, size) = into_raw(text.into_bytes());

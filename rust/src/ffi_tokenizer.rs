@@ -288,6 +288,24 @@ pub unsafe extern "C" fn lanner_text_tokenizer_token(
     }
 }
 
+/// The bytes that a token adds to a text, which may be a part of a character; none for an id without a
+/// token.
+///
+/// # Safety
+/// The tokenizer is valid; result and message may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn lanner_text_tokenizer_token_bytes(
+    tokenizer: *const LannerTextTokenizer,
+    id: u32,
+    result: *mut LannerTextBuffer,
+    message: *mut LannerTextBuffer,
+) -> LannerTextStatus {
+    // SAFETY: the promise of the caller.
+    unsafe {
+        guard(result, message, || Ok(borrow(tokenizer, "the tokenizer")?.0.token_bytes(id)?.into()))
+    }
+}
+
 /// Starts decoding one sequence.
 ///
 /// # Safety

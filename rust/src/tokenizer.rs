@@ -203,6 +203,19 @@ impl TextTokenizer {
         }
     }
 
+    /// What a token adds to a text that others come before, as bytes: it may be a part of a character.
+    pub fn token_bytes(&self, id: u32) -> TextResult<Vec<u8>> {
+        let added = self.recognising.get_added_tokens_decoder().get(&id);
+        match (added, self.pieces) {
+            (Some(token), _) => Ok(token.content.clone().into_bytes()),
+            (None, Some(pieces)) => Ok(match self.piece_bytes(pieces, id) {
+                Piece::Byte(byte) => vec![byte],
+                Piece::Text(bytes) => bytes,
+            }),
+            (None, None) => Ok(self.decode_by_library(&[id], false)?.into_bytes()),
+        }
+    }
+
     pub fn is_special(&self, id: u32) -> bool {
         self.recognising.get_added_tokens_decoder().get(&id).is_some_and(|token| token.special)
     }

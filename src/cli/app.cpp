@@ -16,6 +16,7 @@
 
 #include "base/env.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/failure.h"

@@ -2,16 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace lanner::cli {
-
-// Offset of the first byte that is not valid UTF-8 (Unicode 15, table 3-7: no overlong forms, no
-// surrogates, nothing above U+10FFFF); nothing if all of it is.
-std::optional<size_t> find_invalid_utf8(std::string_view text);
 
 // "1,2,3" (spaces around the commas allowed) to token ids. `option` names the place in the error.
 // Throws Failure(kExitUsage) if it is anything else.

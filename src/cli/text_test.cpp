@@ -9,21 +9,6 @@
 namespace lanner::cli {
 namespace {
 
-TEST(FindInvalidUtf8, AcceptsEveryLengthAndTheBorders) {
-  for (const char* text :
-       {"", "a", "\u0080\u07FF", "\u0800\uD7FF\uE000\uFFFF", "\U00010000\U0010FFFF"}) {
-    EXPECT_EQ(find_invalid_utf8(text), std::nullopt) << text;
-  }
-}
-
-TEST(FindInvalidUtf8, FindsTheFirstBadByte) {
-  for (const char* bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x9F\xBF", "\xED\xA0\x80",
-                          "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF",
-                          "\xC3", "\xE2\x82", "\xF0\x9F\x98", "\xC3\x28"}) {
-    EXPECT_EQ(find_invalid_utf8(std::string("ab") + bad), 2u) << testing::PrintToString(bad);
-  }
-}
-
 TEST(ParseTokenIds, ReadsIdsBetweenCommas) {
   EXPECT_THAT(parse_token_ids("0", "--x"), testing::ElementsAre(0));
   EXPECT_THAT(parse_token_ids(" 1 ,2,\n2147483647\n", "--x"),

@@ -92,7 +92,7 @@ bool RequestStream::add_text(Answer& answer, const TokenOutput& news, RequestOut
 
 TokenLogprob RequestStream::to_logprob(const TokenScore& score) const {
   TokenLogprob logprob{.id = score.id, .logprob = score.logprob, .bytes = {}};
-  if (tokenizer_ != nullptr) logprob.bytes = tokenizer_->decode({&score.id, 1}, false);
+  if (tokenizer_ != nullptr) logprob.bytes = tokenizer_->token_bytes(score.id);
   return logprob;
 }
 

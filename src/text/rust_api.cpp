@@ -178,6 +178,11 @@ std::optional<std::string> Tokenizer::token(int32_t id) const {
   return token;
 }
 
+std::string Tokenizer::token_bytes(int32_t id) const {
+  return call_for_text(lanner_text_tokenizer_token_bytes, tokenizer_.get(),
+                       static_cast<uint32_t>(id));
+}
+
 bool Tokenizer::is_special(int32_t id) const {
   return lanner_text_tokenizer_is_special(tokenizer_.get(), static_cast<uint32_t>(id));
 }

@@ -57,6 +57,8 @@ class Tokenizer {
   // A token as the vocabulary spells it ("Ġthe", "▁the", "<0x0A>", "<|im_end|>").
   std::optional<int32_t> token_id(std::string_view token) const;
   std::optional<std::string> token(int32_t id) const;
+  // What a token adds to a text that others come before; a part of a character where it is one.
+  std::string token_bytes(int32_t id) const;
   // Whether skip_special leaves the token out.
   bool is_special(int32_t id) const;
   RoleTokenIds role_ids() const;

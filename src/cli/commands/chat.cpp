@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/failure.h"

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli/answer.h"
 #include "cli/commands.h"
 #include "cli/failure.h"
@@ -41,7 +42,8 @@ Request make_request(const RunOptions& options, const LLM& llm, std::string prom
 }
 
 Json to_json(const TokenLogprob& token) {
-  return Json{{"id", token.id}, {"token", token.bytes}, {"logprob", token.logprob}};
+  return Json{
+      {"id", token.id}, {"token", utf8_or_escapes(token.bytes)}, {"logprob", token.logprob}};
 }
 
 Json to_json(const std::vector<PositionLogprobs>& logprobs) {

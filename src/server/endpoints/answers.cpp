@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "base/utf8.h"
 #include "server/endpoints.h"
 #include "server/schema.h"
 #include "server/sse.h"
@@ -43,8 +44,9 @@ Json bytes_json(const std::string& bytes) {
 }
 
 Json token_json(const TokenLogprob& token) {
-  return Json{
-      {"token", token.bytes}, {"logprob", token.logprob}, {"bytes", bytes_json(token.bytes)}};
+  return Json{{"token", utf8_or_escapes(token.bytes)},
+              {"logprob", token.logprob},
+              {"bytes", bytes_json(token.bytes)}};
 }
 
 }  // namespace
@@ -71,13 +73,14 @@ Json completion_logprobs(const std::vector<PositionLogprobs>& positions, bool is
   Json offsets = Json::array();
   bool first = is_prompt;
   for (const PositionLogprobs& position : positions) {
-    tokens.push_back(position.token.bytes);
+    tokens.push_back(utf8_or_escapes(position.token.bytes));
     offsets.push_back(text_offset);
     text_offset += static_cast<int64_t>(position.token.bytes.size());
     // Nothing comes before a prompt's first token, so nothing made it likely.
     logprobs.push_back(std::exchange(first, false) ? Json(nullptr) : Json(position.token.logprob));
     Json best = Json::object();
-    for (const TokenLogprob& token : position.top) best[token.bytes] = token.logprob;
+    for (const TokenLogprob& token : position.top)
+      best[utf8_or_escapes(token.bytes)] = token.logprob;
     top.push_back(best.empty() ? Json(nullptr) : std::move(best));
   }
   return Json{{"tokens", std::move(tokens)},
