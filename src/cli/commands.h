@@ -26,6 +26,9 @@ struct ModelOptions {
   int max_context = 0;
   bool no_prefix_cache = false;
   bool no_speculation = false;
+  std::string draft_model;
+  std::string draft_dtype = "auto";
+  int draft_tokens = 0;
 };
 
 // --n, --beams and what belongs to them: for commands with more than one answer.

@@ -99,6 +99,21 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
       .add_flag("--no-speculation", options.no_speculation,
                 "Generate every token on its own, also where text repeats itself")
       ->group(group);
+  CLI::Option* draft = command.add_option(
+      "--draft", options.draft_model,
+      "A smaller model with the same vocabulary that proposes tokens: the same text, faster where "
+      "it is often right");
+  draft->type_name("MODEL")->group(group);
+  command
+      .add_option("--draft-dtype", options.draft_dtype, "Type of its weights, as --dtype [auto]")
+      ->check(dtype_or_auto(kWeightDtypes))
+      ->needs(draft)
+      ->group(group);
+  command
+      .add_option("--draft-tokens", options.draft_tokens,
+                  "Tokens proposed at once; 0: as many as pay off [0]")
+      ->check(whole_number(0, 16))
+      ->group(group);
 }
 
 // A text that may be given several times.

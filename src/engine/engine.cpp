@@ -47,8 +47,9 @@ void check_beams(const EngineRequest& request, int64_t vocab_size) {
 
 }  // namespace
 
-Engine::Engine(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress)
-    : loop_(std::make_unique<EngineLoop>(files, config, progress)) {}
+Engine::Engine(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
+               const ModelFiles* draft)
+    : loop_(std::make_unique<EngineLoop>(files, config, progress, draft)) {}
 
 Engine::~Engine() = default;
 

@@ -75,8 +75,10 @@ struct EngineStats {
 class Engine {
  public:
   // Loads the model on the engine's own thread (the one whose memory the weights should be near)
-  // and waits for it. Throws what loading throws.
-  Engine(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
+  // and waits for it, and the draft model if there is one (LlmConfig::draft_model, opened). Throws
+  // what loading throws.
+  Engine(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
+         const ModelFiles* draft = nullptr);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;

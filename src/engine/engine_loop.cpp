@@ -16,11 +16,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// Above so many sequences a step of a model that reads its weights once for all of them has no time
-// left over for tokens that may be wrong (docs/generation.md has the measurement).
-constexpr int kMaxDraftSequences = 4;
-constexpr int kMaxDraftTokens = 8;
-
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -43,19 +38,20 @@ TokenOutput ended(int index, const RunningSequence& sequence, FinishReason reaso
 }  // namespace
 
 EngineLoop::EngineLoop(const ModelFiles& files, const LlmConfig& config,
-                       const ProgressCallback& progress) {
+                       const ProgressCallback& progress, const ModelFiles* draft) {
   std::promise<void> loaded;
   std::future<void> is_loaded = loaded.get_future();
-  thread_ = std::thread([this, &files, &config, &progress, loaded = std::move(loaded)]() mutable {
-    try {
-      load(files, config, progress);
-    } catch (...) {
-      loaded.set_exception(std::current_exception());
-      return;
-    }
-    loaded.set_value();
-    run();
-  });
+  thread_ =
+      std::thread([this, &files, &config, &progress, draft, loaded = std::move(loaded)]() mutable {
+        try {
+          load(files, config, progress, draft);
+        } catch (...) {
+          loaded.set_exception(std::current_exception());
+          return;
+        }
+        loaded.set_value();
+        run();
+      });
   try {
     is_loaded.get();
   } catch (...) {
@@ -84,11 +80,15 @@ bool EngineLoop::post(std::function<void()> command) {
 }
 
 void EngineLoop::make_runner(const ModelFiles& files, const LlmConfig& config,
-                             const ProgressCallback& progress) {
+                             const ProgressCallback& progress, const ModelFiles* draft) {
   const RankLayout layout = plan_ranks(read_topology(), config, knows_worker_program(config));
   if (layout.size() == 1) {
-    runner_ = std::make_unique<ModelRunner>(files, config, progress);
+    runner_ = std::make_unique<ModelRunner>(files, config, progress, draft);
     return;
+  }
+  if (draft != nullptr) {
+    throw_error(ErrorCode::kUnsupported, "draft_model: a model on {} ranks cannot have one",
+                layout.size());
   }
   processes_ = std::make_unique<RankProcesses>(files, config, layout);
   const auto watched = [&](const char* stage, int64_t done, int64_t total) {
@@ -99,8 +99,8 @@ void EngineLoop::make_runner(const ModelFiles& files, const LlmConfig& config,
 }
 
 void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
-                      const ProgressCallback& progress) {
-  make_runner(files, config, progress);
+                      const ProgressCallback& progress, const ModelFiles* draft) {
+  make_runner(files, config, progress, draft);
   const ModelPlan& plan = runner_->plan();
   eos_token_ids_ = plan.info.eos_token_ids;
   eos_token_ids_.insert(eos_token_ids_.end(), files.generation.eos_token_ids.begin(),
@@ -124,8 +124,13 @@ void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
   });
   sampler_ = std::make_unique<Sampler>();
   max_context_ = scheduler_->max_context();
-  max_draft_tokens_ = config.ngram_speculation ? kMaxDraftTokens : 0;
-  max_draft_sequences_ = kMaxDraftSequences;
+  max_tokens_per_step_ = config.max_tokens_per_step;
+  has_ngrams_ = config.ngram_speculation;
+  fixed_draft_tokens_ = config.draft_tokens;
+  if (draft != nullptr) {
+    draft_model_ = std::make_unique<DraftModel>(*draft, *plan.draft, plan.memory.num_blocks,
+                                                *runner_, progress);
+  }
   stats_.num_blocks = plan.memory.num_blocks;
   stats_.ranks = runner_->num_ranks();
 }
@@ -195,6 +200,10 @@ void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_out
   running.on_output = std::move(on_output);
   running.num_left = has_beams ? request.sampling.n : params.width;
   running.sequences.resize(static_cast<size_t>(running.num_left));
+  for (RunningSequence& sequence : running.sequences) {
+    sequence.ngram_acceptance = ngram_acceptance_;
+    sequence.model_acceptance = model_acceptance_;
+  }
   const auto refuse = [&](const std::string& error) {
     for (int i = 0; i < running.num_left; ++i) {
       tell(running, ended(i, RunningSequence{}, FinishReason::kError, error));
@@ -252,6 +261,7 @@ void EngineLoop::step() {
       const auto it = by_sequence_.find(root);
       if (it != by_sequence_.end()) it->second->beams->restart();
     }
+    fill_drafts(output);
     const auto start = Clock::now();
     prepare_constraints(output);
     const ForwardOutput computed = runner_->step(output);
@@ -289,20 +299,6 @@ void EngineLoop::prepare_constraints(const SchedulerOutput& output) {
       }
     }
   });
-}
-
-// For the sequences that go on, unless so many run that drafts do not pay.
-void EngineLoop::propose_drafts(const SchedulerOutput& output) {
-  if (max_draft_tokens_ == 0) return;
-  if (static_cast<int>(output.sequences.size()) > max_draft_sequences_) return;
-  for (const ScheduledSequence& scheduled : output.sequences) {
-    if (!scheduled.sample) continue;
-    RunningSequence* running = find(scheduled.id);
-    const Sequence* sequence = scheduler_->find(scheduled.id);
-    if (running == nullptr || sequence == nullptr || sequence->is_beam()) continue;
-    if (!running->drafter) running->drafter = std::make_unique<NgramDrafter>(max_draft_tokens_);
-    scheduler_->set_drafts(scheduled.id, running->drafter->propose(sequence->tokens));
-  }
 }
 
 void EngineLoop::deliver(const SequenceEvent& event) {
@@ -416,16 +412,21 @@ void EngineLoop::finish_all(FinishReason reason, const std::string& error) {
   while (!requests_.empty()) finish(requests_.begin()->first, reason, error);
 }
 
-void EngineLoop::count(const SchedulerOutput& output, const StepResult& result, double seconds) {
-  // Decoding sequences take one token each, and drafts. A step that has prompts too counts as
-  // prefill as a whole.
-  const bool is_decode = std::ranges::all_of(output.sequences, [&](const auto& scheduled) {
+// Decoding sequences take one token each, and drafts. A step that has prompts too counts as prefill
+// as a whole.
+bool EngineLoop::is_decode(const SchedulerOutput& output) const {
+  return std::ranges::all_of(output.sequences, [&](const auto& scheduled) {
     const Sequence* sequence = scheduler_->find(scheduled.id);
     return scheduled.num_tokens - scheduled.num_drafts == 1 && sequence != nullptr &&
            sequence->has_output();
   });
+}
+
+void EngineLoop::count(const SchedulerOutput& output, const StepResult& result, double seconds) {
+  const bool decodes = is_decode(output);
+  if (decodes) draft_planner_.note_step(static_cast<int>(output.tokens.size()), seconds);
   const std::lock_guard lock(mutex_);
-  if (is_decode) {
+  if (decodes) {
     stats_.decode_tokens += std::ssize(result.tokens);
     stats_.decode_seconds += seconds;
   } else {
@@ -442,6 +443,7 @@ void EngineLoop::count_turn(double seconds) {
   stats_.forward_seconds = runner_->forward_seconds();
   stats_.computed_tokens = runner_->computed_tokens();
   stats_.ranks_sent = runner_->communicator().stats();
+  stats_.draft_seconds = draft_seconds_;
   stats_.preemptions = static_cast<int64_t>(scheduler_->num_preemptions());
   stats_.prompt_lookup_tokens = static_cast<int64_t>(scheduler_->num_lookup_tokens());
   stats_.prompt_hit_tokens = static_cast<int64_t>(scheduler_->num_hit_tokens());

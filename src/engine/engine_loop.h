@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "engine/background_worker.h"
+#include "engine/draft_model.h"
+#include "engine/draft_planner.h"
 #include "engine/engine.h"
 #include "engine/rank_processes.h"
 #include "engine/running_request.h"
@@ -21,7 +23,8 @@ namespace lanner {
 // belongs to the loop alone.
 class EngineLoop {
  public:
-  EngineLoop(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
+  EngineLoop(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
+             const ModelFiles* draft);
   ~EngineLoop();
 
   // Runs the command, which must not throw, on the engine's thread between two steps. False: the
@@ -50,8 +53,9 @@ class EngineLoop {
   using Requests = std::unordered_map<RequestId, RunningRequest>;
 
   void make_runner(const ModelFiles& files, const LlmConfig& config,
-                   const ProgressCallback& progress);
-  void load(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
+                   const ProgressCallback& progress, const ModelFiles* draft);
+  void load(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
+            const ModelFiles* draft);
   void run();
   bool run_commands();
   SequenceParams sequence_params(const EngineRequest& request) const;
@@ -63,12 +67,17 @@ class EngineLoop {
   void pool(const SchedulerOutput& output, const Tensor& hidden);
   void score_prompts(const SchedulerOutput& output, const Tensor& logits);
   void take_branches(RunningRequest& request, SamplingResult& result);
-  void note_drafts(RunningSequence& running, const ScheduledSequence& scheduled,
-                   std::span<const int32_t> tokens, const SchedulerOutput& output);
   void move_beams(RunningRequest& request, std::span<SamplingResult> rows, StepResult& result);
   void end_beams(RunningRequest& request);
 
+  // engine_drafts.cpp
   void propose_drafts(const SchedulerOutput& output);
+  void set_model_drafts(const Sequence& sequence, RunningSequence& running, int count,
+                        int& catch_up_budget);
+  bool catch_up(const Sequence& sequence, int& budget);
+  void fill_drafts(SchedulerOutput& output);
+  void note_drafts(RunningSequence& running, const ScheduledSequence& scheduled,
+                   std::span<const int32_t> tokens, const SchedulerOutput& output);
   void deliver(const SequenceEvent& event);
   // Calls back. False: nothing more is wanted of the sequence.
   bool tell(RunningRequest& request, const TokenOutput& output);
@@ -77,6 +86,7 @@ class EngineLoop {
   void finish(RequestId id, FinishReason reason, const std::string& error);
   void finish_all(FinishReason reason, const std::string& error);
   void fail_step(const SchedulerOutput& output, const std::string& error);
+  bool is_decode(const SchedulerOutput& output) const;
   void count(const SchedulerOutput& output, const StepResult& result, double seconds);
   void count_turn(double seconds);
   void count_sequences();
@@ -93,8 +103,14 @@ class EngineLoop {
   std::unordered_map<SequenceId, RunningRequest*> by_sequence_;
   SequenceId next_sequence_ = 1;
   int max_context_ = 0;
-  int max_draft_tokens_ = 0;
-  int max_draft_sequences_ = 0;
+  int max_tokens_per_step_ = 0;
+  bool has_ngrams_ = false;
+  std::unique_ptr<DraftModel> draft_model_;
+  DraftPlanner draft_planner_;
+  int fixed_draft_tokens_ = 0;  // LlmConfig::draft_tokens
+  AcceptanceRate ngram_acceptance_{0.5};
+  AcceptanceRate model_acceptance_{0.7};
+  double draft_seconds_ = 0;
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

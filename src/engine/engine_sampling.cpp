@@ -93,6 +93,7 @@ StepResult EngineLoop::sample(const SchedulerOutput& output, const Tensor& logit
       added.counts = running.counts ? &*running.counts : nullptr;
       added.constraint = running.constraint.get();
       added.drafts = output.tokens_of(scheduled).last(static_cast<size_t>(scheduled.num_drafts));
+      if (scheduled.num_drafts > 0) added.distributions = running.distributions;
       if (!sequence.has_output()) added.width = sequence.params.width;
     }
     rows.push_back(added);
@@ -132,17 +133,6 @@ StepResult EngineLoop::sample(const SchedulerOutput& output, const Tensor& logit
     ++i;
   }
   return result;
-}
-
-void EngineLoop::note_drafts(RunningSequence& running, const ScheduledSequence& scheduled,
-                             std::span<const int32_t> tokens, const SchedulerOutput& output) {
-  const auto drafts = output.tokens_of(scheduled).last(static_cast<size_t>(scheduled.num_drafts));
-  const auto accepted =
-      static_cast<int>(std::ranges::mismatch(drafts, tokens).in1 - drafts.begin());
-  if (running.drafter) running.drafter->learn(scheduled.num_drafts, accepted);
-  const std::lock_guard lock(mutex_);
-  stats_.draft_tokens += scheduled.num_drafts;
-  stats_.accepted_tokens += accepted;
 }
 
 // The first tokens of the sequences that a prompt branches into: each goes on from the same state.

@@ -20,6 +20,7 @@
 #include "engine/model_text.h"
 #include "engine/report.h"
 #include "engine/request_stream.h"
+#include "models/registry.h"
 #include "text/grammar.h"
 #include "text/tokenizer.h"
 #include "weights/model_files.h"
@@ -73,11 +74,43 @@ class Collector {
   std::string error_;
 };
 
+LoadedText load_text(const ModelFiles& files) {
+  if (files.folder.empty()) return LoadedText::none(files.path);
+  return files.is_gguf ? LoadedText::of_gguf(files.gguf_tokenizer, files.path)
+                       : LoadedText::of_folder(files.folder, files.path);
+}
+
+// Models pad their vocabularies to different sizes: what counts is the tokenizer's tokens.
+void check_same_vocabulary(const ModelFiles& model, const Tokenizer* tokenizer,
+                           const ModelFiles& draft) {
+  const LoadedText draft_text = load_text(draft);
+  const auto size_of = [](const ModelFiles& files) {
+    return read_model_info(files.config).vocab_size;
+  };
+  if (tokenizer == nullptr || draft_text.tokenizer() == nullptr) {
+    check_argument(size_of(model) == size_of(draft),
+                   "draft_model {}: its vocabulary has {} tokens, that of {} has {}", draft.path,
+                   size_of(draft), model.path, size_of(model));
+    return;
+  }
+  const Tokenizer& other = *draft_text.tokenizer();
+  for (int id = 0; id < std::max(tokenizer->vocab_size(), other.vocab_size()); ++id) {
+    const std::optional<std::string> expected = tokenizer->token(id);
+    const std::optional<std::string> actual = other.token(id);
+    check_argument(expected == actual,
+                   "draft_model {}: its token {} is '{}', that of {} is '{}'; both models need the "
+                   "same vocabulary",
+                   draft.path, id, actual.value_or(""), model.path, expected.value_or(""));
+  }
+}
+
 class LlmImpl final : public LLM {
  public:
   LlmImpl(const std::string& path, const LlmConfig& config, const ProgressCallback& progress)
       : start_(Clock::now()), files_(open_model(path, config)), text_(load_text(files_)) {
-    engine_ = std::make_unique<Engine>(files_, config, progress);
+    const std::optional<ModelFiles> draft = open_draft_model(config);
+    if (draft) check_same_vocabulary(files_, text_.tokenizer(), *draft);
+    engine_ = std::make_unique<Engine>(files_, config, progress, draft ? &*draft : nullptr);
     load_seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
   }
 
@@ -273,12 +306,6 @@ class LlmImpl final : public LLM {
   }
 
  private:
-  static LoadedText load_text(const ModelFiles& files) {
-    if (files.folder.empty()) return LoadedText::none(files.path);
-    return files.is_gguf ? LoadedText::of_gguf(files.gguf_tokenizer, files.path)
-                         : LoadedText::of_folder(files.folder, files.path);
-  }
-
   // shown_tokens: special tokens that are text in the answer. form_after: the token after which the
   // form of the answer begins, if not at its start.
   RequestId submit(const Request& request, const std::vector<int32_t>& shown_tokens,

@@ -141,14 +141,53 @@ ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& confi
   return plan_threads(topology, config.threads > 0 ? config.threads : from_environment);
 }
 
+std::optional<ModelFiles> open_draft_model(const LlmConfig& config) {
+  if (config.draft_model.empty()) return std::nullopt;
+  return open_model(config.draft_model, config);
+}
+
+namespace {
+
+std::vector<KvLayout> kv_layouts_of(const ModelInfo& info, const std::string& kv_dtype) {
+  KvLayout layout = kv_type(kv_dtype);
+  layout.block_size = kBlockSize;
+  layout.kv_heads = info.num_kv_heads;
+  layout.head_dim = info.head_dim;
+  layout.v_head_dim = info.v_head_dim;
+  return std::vector<KvLayout>(static_cast<size_t>(info.num_layers), layout);
+}
+
+DraftPlan plan_draft(const ModelFiles& files, const LlmConfig& config) {
+  DraftPlan plan;
+  plan.info = read_model_info(files.config);
+  if (plan.info.prefix) {
+    throw_error(ErrorCode::kUnsupported,
+                "{}: a model that reads its prompt in both directions cannot propose tokens",
+                files.path);
+  }
+  plan.weight_dtype = parse_choice("draft_dtype", config.draft_dtype, kWeightDtypes);
+  plan.kv_layouts = kv_layouts_of(plan.info, config.kv_dtype);
+  plan.weight_bytes = estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype);
+  // Where K and V would have to be computed again, it proposes nothing more.
+  plan.max_context = std::min(plan.info.max_position, read_reusable_length(files.config));
+  if (plan.info.recompute_length > 0) {
+    plan.max_context = std::min(plan.max_context, plan.info.recompute_length);
+  }
+  return plan;
+}
+
+}  // namespace
+
 ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology,
-                     const RankPlace& place) {
+                     const RankPlace& place, const ModelFiles* draft) {
   check_argument(config.max_context >= 0, "max_context must be 0 (automatic) or more, not {}",
                  config.max_context);
   check_argument(config.kv_cache_bytes >= 0, "kv_cache_bytes must be 0 (automatic) or more, not {}",
                  config.kv_cache_bytes);
   check_argument(config.max_tokens_per_step >= 1, "max_tokens_per_step must be at least 1, not {}",
                  config.max_tokens_per_step);
+  check_argument(config.draft_tokens >= 0 && config.draft_tokens <= 16,
+                 "draft_tokens must be 0 (automatic) to 16, not {}", config.draft_tokens);
   check_argument(config.max_sequences >= 1, "max_sequences must be at least 1, not {}",
                  config.max_sequences);
   ModelPlan plan;
@@ -156,11 +195,8 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
   plan.reusable_length = read_reusable_length(files.config);
   plan.attention_rule = attention_rule(config.attention);
   plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
-  KvLayout layout = kv_type(config.kv_dtype);
-  layout.block_size = kBlockSize;
+  KvLayout layout = kv_layouts_of(plan.info, config.kv_dtype).front();
   layout.kv_heads = most_kv_heads(plan.info.num_kv_heads, place.size);
-  layout.head_dim = plan.info.head_dim;
-  layout.v_head_dim = plan.info.v_head_dim;
   const auto num_layers = static_cast<size_t>(plan.info.num_layers);
   // Block numbers mean the same on all ranks: the one with the most heads says how many there are.
   const std::vector<KvLayout> largest(num_layers, layout);
@@ -169,16 +205,25 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
   layout.kv_heads = std::max(heads.num_kv_heads, 1);
   plan.kv_layouts.assign(num_layers, layout);
   // Matrices are split evenly; what is not is small.
-  const int64_t weight_bytes =
+  int64_t weight_bytes =
       estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype) / place.size;
+  int64_t bytes_per_block = plan_kv_cache(largest).bytes_per_block;
+  if (draft != nullptr) {
+    plan.draft = plan_draft(*draft, config);
+    weight_bytes += plan.draft->weight_bytes;
+    bytes_per_block += plan_kv_cache(plan.draft->kv_layouts).bytes_per_block;
+  }
   plan.memory = plan_memory({.available_bytes = topology.available_bytes / place.here,
                              .weight_bytes = weight_bytes,
-                             .kv_bytes_per_block = plan_kv_cache(largest).bytes_per_block,
+                             .kv_bytes_per_block = bytes_per_block,
                              .block_size = kBlockSize,
                              .model_max_context = plan.info.max_position,
                              .max_sequences = config.max_sequences,
                              .requested_context = config.max_context,
                              .requested_kv_bytes = config.kv_cache_bytes / place.size});
+  if (plan.draft) {
+    plan.draft->max_context = std::min(plan.draft->max_context, plan.memory.max_context);
+  }
   return plan;
 }
 
@@ -200,9 +245,9 @@ std::string ModelPlan::kv_dtype() const {
 }
 
 ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
-                         const ProgressCallback& progress)
+                         const ProgressCallback& progress, const ModelFiles* draft)
     : topology_(read_topology()),
-      plan_(plan_model(files, config, topology_)),
+      plan_(plan_model(files, config, topology_, {}, draft)),
       vocab_(share_of_vocab(plan_.info.vocab_size, 0, 1)),
       max_tokens_per_step_(config.max_tokens_per_step),
       thread_plan_(plan_compute_threads(topology_, config)),
@@ -256,7 +301,7 @@ void ModelRunner::load(const ModelFiles& files, const ProgressCallback& progress
     // Random weights are not counted before they are drawn.
     if (progress) progress("weights", total > 0 ? std::min(done, total) : done, total);
   };
-  ExecutionContext execution = context();
+  ExecutionContext execution = this->execution();
   LoadContext load{.execution = execution,
                    .weight_dtype = plan_.weight_dtype,
                    .max_context = plan_.memory.max_context,
@@ -264,10 +309,7 @@ void ModelRunner::load(const ModelFiles& files, const ProgressCallback& progress
   model_ = load_model(files.config, *files.checkpoint, load);
   if (total > 0 && progress)
     progress("weights", total, total);  // and norms, biases, what is unused
-  attention_rule_ = plan_.attention_rule
-                        ? *plan_.attention_rule
-                        : measure_attention_rule(plan_.kv_layouts.front(), own_heads(),
-                                                 plan_.memory.max_context, *threads_);
+  attention_rule_ = rule_for(plan_.kv_layouts.front(), own_heads(), plan_.memory.max_context);
   cache_ =
       std::make_unique<KvCache>(plan_.kv_layouts, static_cast<int32_t>(plan_.memory.num_blocks));
 }
@@ -279,7 +321,12 @@ int ModelRunner::own_heads() const {
   return std::max(heads.num_heads, 1);
 }
 
-ExecutionContext ModelRunner::context() {
+AttentionRule ModelRunner::rule_for(const KvLayout& layout, int num_heads, int max_context) {
+  if (plan_.attention_rule) return *plan_.attention_rule;
+  return measure_attention_rule(layout, num_heads, max_context, *threads_);
+}
+
+ExecutionContext ModelRunner::execution() {
   return {.threads = *threads_,
           .workspace = workspace_,
           .topology = topology_,
@@ -290,7 +337,7 @@ ExecutionContext ModelRunner::context() {
 ForwardOutput ModelRunner::run(const ForwardBatch& batch, KvCache& cache) {
   const ForwardOutput output{.logits = logits_tensor(std::ssize(batch.logits_rows)),
                              .hidden = hidden_tensor(std::ssize(batch.hidden_rows))};
-  ExecutionContext execution = context();
+  ExecutionContext execution = this->execution();
   const auto start = std::chrono::steady_clock::now();
   model_->forward(batch, cache, output, execution);
   forward_seconds_ +=

@@ -26,6 +26,15 @@
 
 namespace lanner {
 
+// The same of a draft model, which has as many blocks as the large one.
+struct DraftPlan {
+  ModelInfo info;
+  std::vector<KvLayout> kv_layouts;  // [num_layers]
+  std::optional<DType> weight_dtype;
+  int64_t weight_bytes = 0;
+  int max_context = 0;
+};
+
 // Everything about a model that is decided before its weights are read.
 struct ModelPlan {
   ModelInfo info;
@@ -36,6 +45,8 @@ struct ModelPlan {
 
   // From where on attention is by flash; nothing: measured when the weights are there.
   std::optional<AttentionRule> attention_rule;
+
+  std::optional<DraftPlan> draft;  // memory holds its weights and its KV cache too
 
   // One of kKvDtypes: the type of the KV cache as users write it.
   std::string kv_dtype() const;
@@ -58,7 +69,10 @@ struct RankPlace {
 // What a rank plans for itself: its own layout of the cache, and blocks for all ranks alike. Throws
 // Error naming the option or key that is wrong, or kResourceExhausted when it cannot fit.
 ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Topology& topology,
-                     const RankPlace& place = {});
+                     const RankPlace& place = {}, const ModelFiles* draft = nullptr);
+
+// LlmConfig::draft_model, opened; nothing if there is none.
+std::optional<ModelFiles> open_draft_model(const LlmConfig& config);
 
 // Tokens that one step may have at most: a prompt's prefix is never cut (find_prefix).
 int most_tokens_per_step(const ModelPlan& plan, const LlmConfig& config);
@@ -92,7 +106,8 @@ enum class RankCommand : uint32_t;
 class ModelRunner {
  public:
   // Loads the weights. The calling thread becomes thread 0 of the pool.
-  ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress);
+  ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
+              const ModelFiles* draft = nullptr);
   // The same as one rank of several, all of which do so at the same time. Throws Error(kIo) where
   // another has other files or another version.
   ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
@@ -131,6 +146,11 @@ class ModelRunner {
   // Time spent in the model's forward so far.
   double forward_seconds() const { return forward_seconds_; }
 
+  // What another model computes on.
+  ExecutionContext execution();
+  // The rule for such a model: the one that was asked for, else the one measured as the best.
+  AttentionRule rule_for(const KvLayout& layout, int num_heads, int max_context);
+
   const ModelInfo& info() const { return plan_.info; }
   const ModelPlan& plan() const { return plan_; }
   const Model& model() const { return *model_; }
@@ -163,8 +183,6 @@ class ModelRunner {
   // [num_rows, vocab_size] on rank 0, nothing elsewhere, of all ranks' parts.
   Tensor gather_rows(const Tensor& part, int64_t num_rows);
   int own_heads() const;
-
-  ExecutionContext context();
   int check_length(std::span<const int32_t> tokens) const;
   ForwardOutput run(const ForwardBatch& batch, KvCache& cache);
   // Memory for so many rows, overwritten by the next step.

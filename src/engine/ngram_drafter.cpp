@@ -19,7 +19,7 @@ uint64_t hash_of(std::span<const int32_t> tokens) {
 }  // namespace
 
 void NgramDrafter::remember(std::span<const int32_t> tokens, size_t end) {
-  for (size_t n = kShortest; n <= kLongest && n <= end; ++n) {
+  for (size_t n = shortest_; n <= kLongest && n <= end; ++n) {
     after_[n - kShortest][hash_of(tokens.subspan(end - n, n))] = static_cast<int32_t>(end);
   }
 }
@@ -32,7 +32,7 @@ std::span<const int32_t> NgramDrafter::propose(std::span<const int32_t> tokens) 
     --pause_;
     return drafts_;
   }
-  for (size_t n = std::min(kLongest, tokens.size()); n >= kShortest; --n) {
+  for (size_t n = std::min<size_t>(kLongest, tokens.size()); n >= shortest_; --n) {
     const auto& places = after_[n - kShortest];
     const auto it = places.find(hash_of(tokens.last(n)));
     if (it == places.end()) continue;

@@ -15,7 +15,12 @@ namespace lanner {
 // it was wrong, nothing while it is always wrong. One per sequence.
 class NgramDrafter {
  public:
-  explicit NgramDrafter(int max_drafts) : max_drafts_(max_drafts), num_drafts_(max_drafts) {}
+  static constexpr int kShortest = 2;
+  static constexpr int kLongest = 4;
+
+  // shortest: the fewest tokens that must have occurred before.
+  explicit NgramDrafter(int max_drafts, int shortest = kShortest)
+      : max_drafts_(max_drafts), num_drafts_(max_drafts), shortest_(shortest) {}
 
   // The tokens of the whole sequence, of which earlier calls have seen a beginning. Drafts stay
   // valid until the next call.
@@ -24,13 +29,11 @@ class NgramDrafter {
   void learn(int proposed, int accepted);
 
  private:
-  static constexpr size_t kShortest = 2;
-  static constexpr size_t kLongest = 4;
-
   void remember(std::span<const int32_t> tokens, size_t end);
 
   int max_drafts_;
   int num_drafts_;
+  size_t shortest_;
   int pause_ = 0;       // proposals left out
   int next_pause_ = 1;  // once it is wrong again
   size_t seen_ = 0;     // tokens

@@ -70,7 +70,7 @@ std::string attention_name(const ModelPlan& plan) {
 
 Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
   const auto dtype = plan.weight_dtype ? dtype_name(*plan.weight_dtype) : "as in the file";
-  return Json{{"path", files.path},
+  Json report{{"path", files.path},
               {"format", files.has_random_weights ? "random"
                          : files.is_gguf          ? "gguf"
                                                   : "safetensors"},
@@ -93,6 +93,14 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
                 {"kv_bytes_per_token", plan.memory.kv_bytes_per_token},
                 {"kv_tokens", plan.memory.num_blocks * kBlockSize},
                 {"max_context", plan.memory.max_context}}}};
+  if (plan.draft) {
+    report["draft_model"] = {{"model_type", plan.draft->info.model_type},
+                             {"num_layers", plan.draft->info.num_layers},
+                             {"hidden_size", plan.draft->info.hidden_size},
+                             {"weight_bytes", plan.draft->weight_bytes},
+                             {"max_context", plan.draft->max_context}};
+  }
+  return report;
 }
 
 Json describe_loaded(const ModelRunner& runner) {
@@ -144,7 +152,9 @@ std::string model_report(const std::string& path, const LlmConfig& config) {
   const ModelFiles files = open_model(path, config);
   const Topology topology = read_topology();
   Json report = describe_machine(topology, plan_compute_threads(topology, config));
-  report["model"] = describe_model(files, plan_model(files, config, topology));
+  const std::optional<ModelFiles> draft = open_draft_model(config);
+  report["model"] =
+      describe_model(files, plan_model(files, config, topology, {}, draft ? &*draft : nullptr));
   return report.dump(2);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "engine/beam_search.h"
+#include "engine/draft_planner.h"
 #include "engine/engine.h"
 #include "engine/ngram_drafter.h"
 #include "engine/pooler.h"
@@ -20,8 +21,12 @@ struct RunningSequence {
   std::optional<TokenCounts> counts;  // for the penalties, if there are any
   std::unique_ptr<TokenConstraint> constraint;
   std::unique_ptr<NgramDrafter> drafter;
-  std::vector<PositionScores> logprobs;  // of the tokens of this step
-  std::string error;                     // why it has no token
+  AcceptanceRate ngram_acceptance{0};  // both begin with the engine's own
+  AcceptanceRate model_acceptance{0};
+  bool drafts_by_model = false;                  // those of the next step
+  std::vector<DraftDistribution> distributions;  // of the first ones, where they were drawn
+  std::vector<PositionScores> logprobs;          // of the tokens of this step
+  std::string error;                             // why it has no token
   int output_tokens = 0;
 };
 
@@ -41,6 +46,8 @@ struct RunningRequest {
   int cached_tokens = 0;
   int num_left = 0;  // of the sequences
 
+  // Without a seed the user can tell nothing but the distribution of tokens.
+  bool draws_drafts() const { return !sampling.seed && sampling.temperature > 0; }
   bool wants_logprobs() const {
     return sampling.logprobs.has_value() || sampling.best_of.value_or(sampling.n) > sampling.n;
   }

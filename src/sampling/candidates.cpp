@@ -319,6 +319,22 @@ void Candidates::keep_typical(double share) {
   size_ = ordered_.size();
 }
 
+void Candidates::probabilities(std::vector<float>& out) {
+  out.assign(logits_.size(), 0.0f);
+  double total = 0;
+  if (is_ordered()) {
+    for (size_t i = 0; i < size_; ++i) {
+      float& value = out[static_cast<size_t>(ordered_[i].id)];
+      value = weight(ordered_[i].logit);
+      total += value;
+    }
+  } else {
+    for (size_t i = 0; i < num_blocks(); ++i) total += block_weights(i, &out[i * kBlock]);
+  }
+  const auto factor = static_cast<float>(1 / total);
+  for (float& value : out) value *= factor;
+}
+
 int32_t Candidates::draw(double uniform) {
   const double target = uniform * total_weight();
   double sum = 0;

@@ -49,6 +49,9 @@ class Candidates {
   // `share` of the total; equally near ones in order.
   void keep_typical(double share);
 
+  // The probability of every token of the row, 0 for those that are no candidates.
+  void probabilities(std::vector<float>& out);
+
   // The token whose share of the total weight covers `uniform` in [0, 1).
   int32_t draw(double uniform);
 

@@ -18,10 +18,11 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
   return counter;
 }
 
-double uniform_at(uint64_t seed, uint64_t step, uint32_t stream) {
+double uniform_at(uint64_t seed, uint64_t step, uint32_t stream, Draw draw) {
   const auto low = [](uint64_t value) { return static_cast<uint32_t>(value); };
   const auto high = [](uint64_t value) { return static_cast<uint32_t>(value >> 32); };
-  const auto bits = philox4x32({low(step), high(step), stream, 0}, {low(seed), high(seed)});
+  const auto bits = philox4x32({low(step), high(step), stream, static_cast<uint32_t>(draw)},
+                               {low(seed), high(seed)});
   const uint64_t mantissa = ((uint64_t{bits[0]} << 32) | bits[1]) >> 11;
   return static_cast<double>(mantissa) * 0x1p-53;
 }

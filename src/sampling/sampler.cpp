@@ -43,7 +43,7 @@ class RowSampler {
           rank(values);
           return std::move(result_);
         }
-        if (!sample(values) || row_.width > 1) return std::move(result_);
+        if (!sample(values, i) || row_.width > 1) return std::move(result_);
         if (i < row_.drafts.size() && result_.tokens.back() != row_.drafts[i]) break;
       }
       add_forced();
@@ -59,8 +59,8 @@ class RowSampler {
   const SamplingParams& params() const { return *row_.params; }
   uint64_t step() const { return row_.step + result_.tokens.size(); }
 
-  // False: there is no token.
-  bool sample(std::span<float> logits) {
+  // After the first `index` drafts. False: there is no token.
+  bool sample(std::span<float> logits, size_t index) {
     PositionScores scores;
     double log_total = 0;
     std::vector<float> raw;
@@ -73,12 +73,10 @@ class RowSampler {
     process(logits);
     if (!candidates_.reset(logits)) return no_token();
     if (params().temperature > 0) narrow(candidates_, params());
+    if (row_.wants_distribution) candidates_.probabilities(result_.distribution);
     const uint64_t at = step();
     for (int i = 0; i < row_.width; ++i) {
-      const int32_t token =
-          params().temperature == 0
-              ? candidates_.best()
-              : candidates_.draw(uniform_at(row_.seed, at, row_.stream + static_cast<uint32_t>(i)));
+      const int32_t token = choose(at, row_.stream + static_cast<uint32_t>(i), index);
       result_.tokens.push_back(token);
       if (!row_.wants_logprobs) continue;
       scores.token = {token, raw[static_cast<size_t>(token)] - log_total};
@@ -86,6 +84,32 @@ class RowSampler {
     }
     if (row_.width == 1) accept(result_.tokens.back());
     return true;
+  }
+
+  int32_t choose(uint64_t at, uint32_t stream, size_t index) {
+    if (params().temperature == 0) return candidates_.best();
+    const Draw draw = row_.wants_distribution ? Draw::kDraft : Draw::kToken;
+    const double uniform = uniform_at(row_.seed, at, stream, draw);
+    if (index >= row_.distributions.size()) return candidates_.draw(uniform);
+    // The draft x, drawn with probability q(x), is taken with min(1, p(x) / q(x)); else the token
+    // comes from what p has more than q.
+    const DraftDistribution& q = row_.distributions[index];
+    const auto draft = static_cast<size_t>(row_.drafts[index]);
+    std::vector<float> p;
+    candidates_.probabilities(p);
+    const double accept = uniform_at(row_.seed, at, stream, Draw::kAccept);
+    if (accept * q.at(draft) < p.at(draft)) return row_.drafts[index];
+    double total = 0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      if (i < q.size()) p[i] = std::max(p[i] - q[i], 0.0f);
+      total += p[i];
+    }
+    double sum = 0;
+    for (size_t i = 0; i < p.size(); ++i) {
+      sum += p[i];
+      if (p[i] > 0 && sum > uniform * total) return static_cast<int32_t>(i);
+    }
+    return candidates_.draw(uniform);  // p and q are equal but for their rounding
   }
 
   void rank(std::span<float> logits) {
@@ -134,7 +158,7 @@ class RowSampler {
 
   // Tokens that nobody draws have no log-probability: where those are wanted, they are drawn.
   void add_forced() {
-    if (row_.constraint == nullptr || row_.wants_logprobs) return;
+    if (row_.constraint == nullptr || row_.wants_logprobs || row_.is_draft) return;
     for (const int32_t token : row_.constraint->forced()) {
       result_.tokens.push_back(token);
       accept(token);

@@ -392,6 +392,12 @@ void Scheduler::publish(Sequence& sequence) {
   }
 }
 
+bool Scheduler::has_prompt() const {
+  return std::ranges::any_of(running_, [](const Sequence* sequence) {
+    return !sequence->has_output() && sequence->num_uncomputed() > 0;
+  });
+}
+
 const Sequence* Scheduler::find(SequenceId id) const {
   const auto it = sequences_.find(id);
   return it == sequences_.end() ? nullptr : it->second.get();

@@ -90,6 +90,8 @@ class Scheduler {
   std::vector<SequenceEvent> update(const SchedulerOutput& output, const StepResult& result);
 
   bool has_work() const { return !sequences_.empty(); }
+  // The next step has more of a running sequence's prompt to compute.
+  bool has_prompt() const;
   // A sequence that has not ended; else null.
   const Sequence* find(SequenceId id) const;
   // Tokens a sequence can have: max_context, or less if the KV cache is smaller than that.

@@ -432,6 +432,7 @@ std::string App::metrics_text() {
         {"lanner_prefix_cache_evictions_total", static_cast<double>(stats.cache_evictions)},
         {"lanner_draft_tokens_proposed_total", static_cast<double>(stats.draft_tokens)},
         {"lanner_draft_tokens_accepted_total", static_cast<double>(stats.accepted_tokens)},
+        {"lanner_draft_seconds_total", stats.draft_seconds},
         {"lanner_preemptions_total", static_cast<double>(stats.preemptions)},
     };
     for (const auto& [name, value] : more) metrics_.set(name, labels, value);

@@ -59,6 +59,7 @@ const std::vector<MetricRow> kRows = {
      nullptr},
     {"lanner_draft_tokens_accepted_total", MetricType::kCounter,
      "Proposed tokens the model agreed with", nullptr},
+    {"lanner_draft_seconds_total", MetricType::kCounter, "Time of the draft model", nullptr},
     {"lanner_preemptions_total", MetricType::kCounter,
      "Sequences that gave up their KV blocks to others", nullptr},
     {"lanner_prefill_tokens_total", MetricType::kCounter, "Prompt tokens computed", nullptr},

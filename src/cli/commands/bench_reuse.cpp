@@ -148,6 +148,7 @@ Json bench_speculation(LLM& with, LLM& without, const std::vector<Request>& requ
               {"speedup", percentile(ratios, 0.5)},
               {"drafts", after.draft_tokens - before.draft_tokens},
               {"accepted", after.accepted_tokens - before.accepted_tokens},
+              {"draft_seconds", after.draft_seconds - before.draft_seconds},
               {"same_tokens", same}};
 }
 
@@ -197,6 +198,7 @@ int bench_reuse_command(const BenchReuseOptions& options, Context& context) {
   report["prefix"] = bench_prefix(*llm, tokens, vocab_size, options.repeat);
 
   config.ngram_speculation = false;
+  config.draft_model.clear();
   const std::unique_ptr<LLM> plain = load_model(context, path, config);
   Json copying = Json::array();
   Json random = Json::array();

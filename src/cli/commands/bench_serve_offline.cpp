@@ -144,7 +144,8 @@ Json run_at(LLM& llm, int concurrency, const std::vector<Request>& all) {
   const double seconds = seconds_between(start, Clock::now());
   const LlmStats after = llm.stats();
   const double steps = after.step_seconds - before.step_seconds;
-  const double forward = after.forward_seconds - before.forward_seconds;
+  const double forward =
+      after.forward_seconds - before.forward_seconds + after.draft_seconds - before.draft_seconds;
   return Json{{"concurrency", concurrency},
               {"requests", count},
               {"prompt_tokens", prompt_tokens},

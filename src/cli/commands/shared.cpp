@@ -37,6 +37,9 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   config.max_sequences = 1;  // a command asks one question at a time
   config.prefix_cache = !options.no_prefix_cache;
   config.ngram_speculation = !options.no_speculation;
+  config.draft_model = options.no_speculation ? std::string() : options.draft_model;
+  config.draft_dtype = options.draft_dtype;
+  config.draft_tokens = options.draft_tokens;
   return config;
 }
 
