@@ -48,6 +48,7 @@ std::string root_footer() {
       "  LANNER_LOG_LEVEL  trace, debug, info, warn, error, off (default: warn)\n"
       "  LANNER_MAX_ISA    highest instruction set to use, e.g. scalar, avx2, avx512\n"
       "  LANNER_API_KEYS   keys that `lanner serve` asks for, with commas between them\n"
+      "  LANNER_SECRET     what the ranks of a job share, the same for all of them\n"
       "  NO_COLOR          set: no colours\n";
   return text;
 }
@@ -75,6 +76,10 @@ class Parser {
         bench_op_command, bench);
     add("attention", "SlimAttention and flash attention by length, and decode attention",
         bench_attention_, add_bench_attention_options, bench_attention_command, bench);
+    add("comm", "What the messages between ranks cost, by size and backend", bench_comm_,
+        add_bench_comm_options, bench_comm_command, bench);
+    add("plan", "Predict a model's speed on several ranks from what is measured here", plan_,
+        add_plan_options, plan_command);
     CLI::App* eval =
         app_.add_subcommand("eval", "Measure how well a configuration predicts a text");
     eval->require_subcommand(1);
@@ -121,6 +126,8 @@ class Parser {
   BenchModelOptions bench_model_;
   BenchOpOptions bench_op_;
   BenchAttentionOptions bench_attention_;
+  BenchCommOptions bench_comm_;
+  PlanOptions plan_;
   EvalOptions eval_perplexity_;
   EvalKlOptions eval_kl_;
   ServeOptions serve_;
@@ -218,6 +225,8 @@ int run_program(int argc, char** argv, const Backend& backend) {
     context.color = context.err_is_terminal && !environment.no_color;
     context.cache_dir = environment.cache_dir;
     context.threads = environment.threads.value_or(0);
+    context.job_secret = environment.job_secret;
+    context.launcher_rank = read_launcher_rank();
     context.benchmarks_dir = benchmarks_beside_program();
   } catch (const Error& e) {
     return report(context, exit_code(e.code()), e.what(), "");

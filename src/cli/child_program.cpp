@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <optional>
 #include <utility>
@@ -66,31 +67,71 @@ void wait_for(pid_t child, const std::string& path) {
                     : fmt::format("{} ended with status {}", path, WEXITSTATUS(status)));
 }
 
-}  // namespace
-
-void run_program_at(const std::string& path, const std::vector<std::string>& arguments,
-                    std::string* output) {
+pid_t start(const std::string& path, const std::vector<std::string>& arguments,
+            const posix_spawn_file_actions_t& actions, char** environment) {
   std::vector<std::string> words{path};
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
-
-  std::optional<OutputPipe> pipe;
-  if (output != nullptr) pipe.emplace();
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  if (pipe) posix_spawn_file_actions_adddup2(&actions, pipe->writing_end(), STDOUT_FILENO);
   pid_t child = 0;
   const int failure =
-      posix_spawn(&child, path.c_str(), &actions, nullptr, argv.data(), environment_for_programs());
-  posix_spawn_file_actions_destroy(&actions);
+      posix_spawn(&child, path.c_str(), &actions, nullptr, argv.data(), environment);
   if (failure != 0) {
     throw Failure(exit_code(ErrorCode::kIo),
                   fmt::format("{} cannot be started: {}", path, std::strerror(failure)));
   }
+  return child;
+}
+
+// posix_spawn's list of what to do with descriptors.
+class FileActions {
+ public:
+  FileActions() { posix_spawn_file_actions_init(&actions_); }
+  ~FileActions() { posix_spawn_file_actions_destroy(&actions_); }
+  FileActions(const FileActions&) = delete;
+  FileActions& operator=(const FileActions&) = delete;
+  posix_spawn_file_actions_t* get() { return &actions_; }
+
+ private:
+  posix_spawn_file_actions_t actions_;
+};
+
+}  // namespace
+
+void run_program_at(const std::string& path, const std::vector<std::string>& arguments,
+                    std::string* output) {
+  std::optional<OutputPipe> pipe;
+  if (output != nullptr) pipe.emplace();
+  FileActions actions;
+  if (pipe) posix_spawn_file_actions_adddup2(actions.get(), pipe->writing_end(), STDOUT_FILENO);
+  const pid_t child = start(path, arguments, *actions.get(), environment_for_programs());
   if (pipe) *output = pipe->read_all();
   wait_for(child, path);
 }
+
+ChildProgram::ChildProgram(std::string path, const std::vector<std::string>& arguments,
+                           const std::vector<std::string>& variables)
+    : path_(std::move(path)) {
+  std::vector<std::string> added = variables;
+  std::vector<char*> environment;
+  for (std::string& variable : added) environment.push_back(variable.data());
+  for (char** inherited = environment_for_programs(); *inherited != nullptr; ++inherited) {
+    environment.push_back(*inherited);  // where a name is there twice, the first one counts
+  }
+  environment.push_back(nullptr);
+  FileActions actions;
+  posix_spawn_file_actions_addopen(actions.get(), STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  child_ = start(path_, arguments, *actions.get(), environment.data());
+}
+
+ChildProgram::~ChildProgram() {
+  if (child_ == 0) return;
+  kill(child_, SIGTERM);
+  while (waitpid(child_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+void ChildProgram::wait() { wait_for(std::exchange(child_, 0), path_); }
 
 }  // namespace lanner::cli

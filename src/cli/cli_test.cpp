@@ -27,6 +27,56 @@ TEST_F(CliTest, BenchAttentionMeasuresWhatItIsTold) {
   EXPECT_EQ(run({"bench", "attention", "--kv-dtype", "int3"}), kExitUsage);
 }
 
+TEST_F(CliTest, BenchCommIsOneRankOfSeveral) {
+  EXPECT_EQ(run({"bench", "comm", "--json"}), kExitOk);
+  Json report = Json::parse(out_);
+  EXPECT_EQ(report.at("ranks"), 2);
+  EXPECT_EQ(report.at("address"), "127.0.0.1:0");
+  EXPECT_EQ(run({"bench", "comm", "--rendezvous", "node1:29500", "--rank", "0"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("set LANNER_SECRET"));
+  job_secret_ = "of all the ranks";
+  EXPECT_EQ(run({"bench", "comm", "--rendezvous", "node1:29500", "--rank", "0", "--ranks", "4",
+                 "--wire", "bf16", "--json"}),
+            kExitOk);
+  report = Json::parse(out_);
+  EXPECT_EQ(report.at("ranks"), 4);
+  EXPECT_EQ(report.at("address"), "node1:29500");
+  EXPECT_EQ(report.at("secret"), "of all the ranks");
+  EXPECT_EQ(report.at("wire"), "bf16");
+  // The place that a launcher gave, unless another is asked for.
+  launcher_rank_ = LauncherRank{.launcher = "PMI", .rank = 1, .size = 3};
+  EXPECT_EQ(run({"bench", "comm", "--rendezvous", "node1:29500"}), kExitOk);
+  EXPECT_EQ(out_, "");
+  launcher_rank_ = LauncherRank{.launcher = "PMI", .rank = 0, .size = 3};
+  EXPECT_EQ(run({"bench", "comm", "--rendezvous", "node1:29500", "--json"}), kExitOk);
+  EXPECT_EQ(Json::parse(out_).at("ranks"), 3);
+  EXPECT_EQ(run({"bench", "comm", "--rank", "0"}), kExitUsage);
+  EXPECT_EQ(run({"bench", "comm", "--backend", "pigeons"}), kExitUsage);
+  EXPECT_EQ(run({"bench", "comm", "--bytes", "0"}), kExitUsage);
+}
+
+TEST_F(CliTest, PlanNeedsAConnection) {
+  EXPECT_EQ(run({"plan", "llama-1b", "--ranks", "1,2,8", "--latency", "20", "--bandwidth", "12.5",
+                 "--dtype", "int8", "--depth", "1000", "--json"}),
+            kExitOk);
+  Json report = Json::parse(out_);
+  EXPECT_EQ(report.at("path"), "llama-1b");
+  EXPECT_EQ(report.at("ranks"), 3);
+  EXPECT_EQ(report.at("latency_us"), 20);
+  EXPECT_EQ(report.at("depth"), 1000);
+  EXPECT_EQ(script_->config.dtype, "int8");
+  EXPECT_TRUE(script_->config.random_weights);
+  const std::string file = folder_ / "comm.json";
+  std::ofstream(file) << "{}";
+  EXPECT_EQ(run({"plan", "llama-1b", "--comm", file, "--json"}), kExitOk);
+  EXPECT_EQ(Json::parse(out_).at("communication"), 2);
+  EXPECT_EQ(run({"plan", "llama-1b"}), kExitUsage);
+  EXPECT_EQ(run({"plan", "llama-1b", "--latency", "20"}), kExitUsage);
+  EXPECT_EQ(run({"plan", "llama-1b", "--latency", "20", "--bandwidth", "1", "--comm", file}),
+            kExitUsage);
+  EXPECT_EQ(run({"plan", "llama-1b", "--comm", folder_ / "none"}), exit_code(ErrorCode::kNotFound));
+}
+
 TEST_F(CliTest, AttentionIsAutoOrAMethod) {
   EXPECT_EQ(run({"run", model(), "--attention", "flash", "hi"}), kExitOk);
   EXPECT_EQ(script_->config.attention, "flash");
@@ -304,8 +354,9 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   for (const ExitCode& row : exit_codes()) EXPECT_THAT(out_, HasSubstr(row.meaning));
   EXPECT_THAT(command_names(),
               ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
-                          "bench attention", "bench serve", "bench serve-offline", "bench reuse",
-                          "eval perplexity", "eval kl", "info", "tokenize", "render", "worker"));
+                          "bench attention", "bench comm", "bench serve", "bench serve-offline",
+                          "bench reuse", "plan", "eval perplexity", "eval kl", "info", "tokenize",
+                          "render", "worker"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

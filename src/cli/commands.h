@@ -138,6 +138,23 @@ struct BenchAttentionOptions {
   bool json = false;
 };
 
+struct BenchCommOptions {
+  CommunicationBenchmark benchmark;
+  int ranks = 2;
+  std::optional<std::string> rendezvous;
+  int rank = -1;
+  double timeout = RendezvousConfig{}.timeout;
+  bool json = false;
+};
+
+struct PlanOptions {
+  std::string path;
+  ModelOptions model;
+  DistributedPlan plan;
+  std::optional<std::string> communication;  // file with a report of `bench comm`
+  bool json = false;
+};
+
 // Of `eval perplexity`, and what `eval kl` shares with it.
 struct EvalOptions {
   std::optional<std::string> path;
@@ -184,6 +201,8 @@ int tokenize_command(const TokenizeOptions& options, Context& context);
 int render_command(const RenderOptions& options, Context& context);
 int eval_perplexity_command(const EvalOptions& options, Context& context);
 int bench_attention_command(const BenchAttentionOptions& options, Context& context);
+int bench_comm_command(const BenchCommOptions& options, Context& context);
+int plan_command(const PlanOptions& options, Context& context);
 int eval_kl_command(const EvalKlOptions& options, Context& context);
 int bench_machine_command(const BenchMachineOptions& options, Context& context);
 int bench_model_command(const BenchModelOptions& options, Context& context);

@@ -4,8 +4,11 @@
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "base/env.h"
+#include "lanner/distributed.h"
 #include "lanner/llm.h"
 #include "lanner/worker.h"
 
@@ -28,6 +31,13 @@ struct Backend {
   std::function<std::string(const AttentionBenchmark& options,
                             const std::function<void(const std::string&)>& on_step)>
       benchmark_attention;
+  std::function<std::string(const RendezvousConfig& rendezvous,
+                            const CommunicationBenchmark& benchmark)>
+      benchmark_communication;
+  std::function<std::string(const std::string& path, const LlmConfig& config,
+                            const DistributedPlan& plan, const ProgressCallback& progress)>
+      plan_distributed;
+  std::function<std::string()> make_job_secret;
   std::function<const char*(FinishReason reason)> finish_reason_name;
   std::string version;
   std::function<void(const WorkerOptions& options)> run_worker = {};
@@ -47,6 +57,8 @@ struct Context {
   std::string cache_dir{};       // Environment::cache_dir
   std::string benchmarks_dir{};  // the programs of `lanner bench op`
   int threads = 0;               // LANNER_THREADS, 0 if unset
+  std::string job_secret{};      // LANNER_SECRET
+  std::optional<LauncherRank> launcher_rank{};
 };
 
 // Flushes `out`. Throws Failure with the status of kIo if any of it could not be written.

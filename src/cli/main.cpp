@@ -12,6 +12,9 @@ int main(int argc, char** argv) {
                            .benchmark_machine = benchmark_machine,
                            .benchmark_model = benchmark_model,
                            .benchmark_attention = benchmark_attention,
+                           .benchmark_communication = benchmark_communication,
+                           .plan_distributed = plan_distributed,
+                           .make_job_secret = make_job_secret,
                            .finish_reason_name = finish_reason_name,
                            .version = version(),
                            .run_worker = run_worker});

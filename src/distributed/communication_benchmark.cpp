@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <functional>
 
 #include <fmt/format.h>
 
@@ -26,14 +25,13 @@ double at(const std::vector<double>& sorted, double share) {
   return sorted[static_cast<size_t>(share * static_cast<double>(sorted.size() - 1))];
 }
 
-Json time_calls(int repeat, const std::function<void()>& call) {
-  for (int i = 0; i < repeat / 5 + 2; ++i) call();
-  std::vector<double> times;
-  for (int i = 0; i < repeat; ++i) {
-    const Clock::time_point start = Clock::now();
-    call();
-    times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
-  }
+double us_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::micro>(Clock::now() - start).count();
+}
+
+int warm_ups(int repeat) { return repeat / 5 + 2; }
+
+Json times_row(std::vector<double> times) {
   std::ranges::sort(times);
   return Json{
       {"min_us", times.front()}, {"median_us", at(times, 0.5)}, {"p99_us", at(times, 0.99)}};
@@ -61,11 +59,23 @@ Json sum_row(Communicator& communicator, const std::string& backend, int64_t byt
   const Tensor y(buffer.data(), DType::kF32, Shape{bytes / 4});
   check_sum(communicator, y, threads);
   const CommunicatorStats before = communicator.stats();
-  Json row{{"backend", backend}, {"sum_bytes", bytes}};
-  row.update(time_calls(bytes > kManyBytes ? std::max(repeat / 10, 5) : repeat, [&] {
-    communicator.begin_sum(y);
+  const int runs = bytes > kManyBytes ? std::max(repeat / 10, 5) : repeat;
+  std::vector<double> writes, sums_us;
+  for (int i = -warm_ups(runs); i < runs; ++i) {
+    const PartialSum part = communicator.begin_sum(y);
+    // As a GEMM would: the copies of the cache lines that the others have are of no use any more.
+    const Clock::time_point start = Clock::now();
+    std::fill_n(part.values.data<float>(), y.numel(), static_cast<float>(i));
+    const double write_us = us_since(start);
+    const Clock::time_point written = Clock::now();
     communicator.finish_sum(y, threads);
-  }));
+    if (i < 0) continue;
+    sums_us.push_back(us_since(written));
+    writes.push_back(write_us);
+  }
+  Json row{{"backend", backend}, {"sum_bytes", bytes}};
+  row.update(times_row(std::move(sums_us)));
+  row["write_us"] = times_row(std::move(writes)).at("median_us");
   const CommunicatorStats after = communicator.stats();
   const uint64_t sums = after.sums - before.sums;
   row["gbps"] = static_cast<double>(bytes) / row["median_us"].get<double>() * 1e-3;
@@ -78,10 +88,14 @@ Json step_row(Communicator& communicator, const std::string& backend, int repeat
   const std::vector<std::byte> mine(kTopKBytes);
   std::vector<std::byte> all(kTopKBytes * static_cast<size_t>(communicator.size()));
   Json row{{"backend", backend}};
-  row.update(time_calls(repeat, [&] {
+  std::vector<double> times;
+  for (int i = -warm_ups(repeat); i < repeat; ++i) {
+    const Clock::time_point start = Clock::now();
     communicator.broadcast(std::vector<std::byte>(kStepBytes));
     communicator.all_gather(mine, all);
-  }));
+    if (i >= 0) times.push_back(us_since(start));
+  }
+  row.update(times_row(std::move(times)));
   return row;
 }
 

@@ -35,9 +35,12 @@ constexpr size_t kFirstBroadcast = 4096;
 constexpr microseconds kSpinTime{2000};
 constexpr microseconds kSpinTimeWhenCrowded{20};
 constexpr microseconds kNap{20};
-// Idle ranks sleep until rank 0 wakes them, and look by themselves so often.
+// A rank that has had no work for so long sleeps until rank 0 wakes it, and looks by itself so
+// often.
+constexpr milliseconds kIdleAfter{10};
 constexpr milliseconds kIdleSleep{20};
-constexpr milliseconds kWakeAfter{1};
+// Rank 0 cannot know whether the others sleep yet.
+constexpr milliseconds kWakeAfter{2};
 // What a rank sent before it left arrives.
 constexpr std::chrono::seconds kLeaveTime{2};
 // oneCCL's own start takes a second on a calm machine.
@@ -326,7 +329,8 @@ class OneCclCommunicator final : public Communicator {
                     std::chrono::duration_cast<std::chrono::seconds>(options_.stall_time).count());
       }
       if (now - start < spin_time) continue;
-      if (!has_limit && !rendezvous_->has_left() && rank() != 0) {
+      const bool is_idle = !has_limit && rank() != 0 && now - start > kIdleAfter;
+      if (is_idle && !rendezvous_->has_left()) {
         rendezvous_->wait_for_wake(kIdleSleep);
       } else {
         std::this_thread::sleep_for(kNap);

@@ -333,7 +333,8 @@ struct Rendezvous::Impl {
   std::condition_variable changed;
   std::vector<std::deque<std::string>> inbox;  // by peer
   std::string failure;
-  uint64_t wakes = 0;
+  uint64_t wakes = 0;        // that have come
+  uint64_t wakes_taken = 0;  // by wait_for_wake
   std::atomic<bool> has_failed = false;
   std::atomic<bool> has_left = false;
   std::thread watcher;
@@ -434,9 +435,10 @@ void Rendezvous::wake() noexcept {
 
 void Rendezvous::wait_for_wake(std::chrono::milliseconds timeout) {
   std::unique_lock lock(impl_->mutex);
-  const uint64_t seen = impl_->wakes;
-  impl_->changed.wait_for(
-      lock, timeout, [&] { return impl_->has_failed || impl_->has_left || impl_->wakes != seen; });
+  impl_->changed.wait_for(lock, timeout, [&] {
+    return impl_->has_failed || impl_->has_left || impl_->wakes != impl_->wakes_taken;
+  });
+  impl_->wakes_taken = impl_->wakes;
 }
 
 }  // namespace lanner

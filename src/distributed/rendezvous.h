@@ -50,8 +50,8 @@ class Rendezvous {
   // Ends the job on all ranks: they get "rank N (host H) has failed: reason".
   void fail(const std::string& reason) noexcept;
 
-  // Rank 0 wakes ranks that wait long for work; they wait here until it does, something fails or
-  // the time is over.
+  // Rank 0 wakes ranks that wait long for work; they wait here until it does (or has done since
+  // they were here last), something fails or the time is over.
   void wake() noexcept;
   void wait_for_wake(std::chrono::milliseconds timeout);
 

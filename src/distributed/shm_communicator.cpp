@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/checked.h"
 #include "base/error.h"
 #include "distributed/message.h"
 
@@ -29,6 +30,9 @@ constexpr timespec kSleepTime{.tv_sec = 0, .tv_nsec = 200'000'000};
 // Sums up to here are added up whole by every rank: a second meeting costs more than it saves.
 constexpr int64_t kOneShotElements = 8192;
 constexpr int64_t kElementsPerThread = 16384;
+// Places that the parts of a small sum take in turn, of whole pages.
+constexpr int64_t kPlaces = 64;
+constexpr int64_t kPlaceElements = 1024;
 
 enum class Operation : uint8_t { kSum = 1, kGather, kBroadcast, kBarrier };
 
@@ -104,14 +108,13 @@ class ShmCommunicator final : public Communicator {
                    "[distributed] a sum of {} elements, the ranks' memory was made for {}",
                    y.numel(), segment_->sizes().sum_elements);
     wait_for_all();
-    return {.values = Tensor(segment_->sums(copy(), rank()), DType::kF32, y.shape()),
-            .accumulate = false};
+    return {.values = Tensor(part(rank(), y.numel()), DType::kF32, y.shape()), .accumulate = false};
   }
 
   void finish_sum(const Tensor& y, ThreadPool& threads) override {
     const int64_t n = y.numel();
     std::array<const float*, kMaxShmRanks> pointers;
-    for (int r = 0; r < size_; ++r) pointers[static_cast<size_t>(r)] = segment_->sums(copy(), r);
+    for (int r = 0; r < size_; ++r) pointers[static_cast<size_t>(r)] = part(r, n);
     const std::span<const float* const> parts(pointers.data(), static_cast<size_t>(size_));
     meet(Operation::kSum, n);
     if (n <= kOneShotElements || size_ == 2) {
@@ -167,6 +170,15 @@ class ShmCommunicator final : public Communicator {
   // Which of the two copies of everything the present collective uses.
   int copy() const { return static_cast<int>(collectives_ & 1); }
 
+  // Small sums take turns in the memory of the largest one: a line that the others have read lately
+  // is still in their caches, and writing to it means to fetch it back from there.
+  float* part(int r, int64_t n) const {
+    const int64_t length = round_up(std::max<int64_t>(n, 1), kPlaceElements);
+    const int64_t places = std::clamp<int64_t>(segment_->sizes().sum_elements / length, 1, kPlaces);
+    const int64_t place = static_cast<int64_t>(collectives_ / 2) % places;
+    return segment_->sums(copy(), r) + place * length;
+  }
+
   static int64_t share_begin(int64_t n, int r, int size) { return n * r / size; }
 
   void add_whole(std::span<const float* const> parts, int64_t n, float* y, ThreadPool& threads) {
@@ -183,7 +195,7 @@ class ShmCommunicator final : public Communicator {
     const int64_t first = share_begin(n, rank(), size_);
     const int64_t length = share_begin(n, rank() + 1, size_) - first;
     // No other rank looks at this rank's share of its own part, so the sum may replace it.
-    float* share = segment_->sums(copy(), rank()) + first;
+    float* share = part(rank(), n) + first;
     threads.parallel_for(
         length,
         [&](int64_t begin, int64_t end) {

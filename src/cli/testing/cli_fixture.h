@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -45,6 +46,8 @@ class CliTest : public testing::Test {
     context.cache_dir = folder_ / "cache";
     context.benchmarks_dir = folder_ / "benchmarks";
     context.threads = 3;
+    context.job_secret = job_secret_;
+    context.launcher_rank = launcher_rank_;
     const int status = run_cli(arguments, context);
     std::fclose(stream);
     out_ = out.str();
@@ -68,6 +71,8 @@ class CliTest : public testing::Test {
   std::shared_ptr<FakeScript> script_ = std::make_shared<FakeScript>();
   bool in_is_terminal_ = false;
   bool out_is_terminal_ = false;
+  std::string job_secret_;
+  std::optional<LauncherRank> launcher_rank_;
   std::string out_;
   std::string err_;
 };

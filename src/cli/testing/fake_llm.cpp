@@ -192,6 +192,20 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
     return fmt::format(R"({{"kv_dtype": "{}", "attention": [{{"tokens": {}, "head_dim": {}}}]}})",
                        options.kv_dtype, options.tokens.at(0), options.head_dims.at(0));
   };
+  backend.benchmark_communication = [](const RendezvousConfig& rendezvous,
+                                       const CommunicationBenchmark& benchmark) -> std::string {
+    if (rendezvous.rank > 0) return "";
+    return fmt::format(R"({{"ranks": {}, "address": "{}", "secret": "{}", "wire": "{}"}})",
+                       rendezvous.ranks, rendezvous.address, rendezvous.secret, benchmark.wire);
+  };
+  backend.plan_distributed = [script](const std::string& path, const LlmConfig& config,
+                                      const DistributedPlan& plan, const ProgressCallback&) {
+    script->config = config;
+    return fmt::format(
+        R"({{"path": "{}", "ranks": {}, "latency_us": {}, "communication": {}, "depth": {}}})",
+        path, plan.ranks.size(), plan.latency_us, plan.communication.size(), plan.depth);
+  };
+  backend.make_job_secret = [] { return std::string("0123456789abcdef"); };
   backend.model_report = [](const std::string& path, const LlmConfig&) {
     return fmt::format(R"({{"machine": {{"isa": "avx2"}}, "model": {{"path": "{}"}}}})", path);
   };
