@@ -7,6 +7,21 @@
 
 namespace lanner {
 
+class RotaryEmbedding;
+
+// cos and sin of some positions, [num_positions, rotary_dim / 2] each.
+struct RopeValues {
+  std::vector<float> cos;
+  std::vector<float> sin;
+};
+
+// What one RotaryEmbedding made for one step: a table for the new tokens of each sequence whose
+// frequencies depend on its length, an empty one for the others.
+struct StepRope {
+  const RotaryEmbedding* rotary = nullptr;
+  std::vector<RopeValues> of_sequence;
+};
+
 // One step as the model sees it: the new tokens of all sequences one after another, whatever phase
 // each is in (a chunk of a prompt, one decoded token).
 struct ForwardBatch {
@@ -33,6 +48,9 @@ struct ForwardBatch {
   std::vector<int32_t> logits_rows;
   // Rows whose hidden states after the last norm are wanted, ascending.
   std::vector<int32_t> hidden_rows;
+
+  // Added by the model, so that its layers share them.
+  std::vector<StepRope> step_ropes;
 
   int num_tokens() const { return static_cast<int>(token_ids.size()); }
 };

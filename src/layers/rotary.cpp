@@ -261,11 +261,11 @@ RotaryEmbedding::RotaryEmbedding(RopeConfig config, int head_dim, LoadContext& c
   }
 }
 
-RotaryEmbedding::Table RotaryEmbedding::make_table(int length, int first_position,
-                                                   int num_positions, ThreadPool& threads) const {
+RopeValues RotaryEmbedding::make_table(int length, int first_position, int num_positions,
+                                       ThreadPool& threads) const {
   const std::vector<double> frequencies = rope_frequencies(config_, length);
   const size_t width = frequencies.size();
-  Table table;
+  RopeValues table;
   table.cos.resize(static_cast<size_t>(num_positions) * width);
   table.sin.resize(table.cos.size());
   constexpr int64_t kMinGrain = 64;  // below it a parallel region costs more than the cosines
@@ -285,7 +285,7 @@ RotaryEmbedding::Table RotaryEmbedding::make_table(int length, int first_positio
   return table;
 }
 
-RopeTable RotaryEmbedding::view(const Table& table) const {
+RopeTable RotaryEmbedding::view(const RopeValues& table) const {
   return {.cos = table.cos.data(),
           .sin = table.sin.data(),
           .num_positions = static_cast<int64_t>(table.cos.size()) / (config_.rotary_dim / 2),
@@ -298,6 +298,23 @@ int RotaryEmbedding::own_table_length(const ForwardBatch::Sequence& sequence) co
   if (config_.scaling == RopeScaling::kDynamic) length = sequence.rope_length;
   if (config_.scaling == RopeScaling::kPromptNtk) length = sequence.prompt_length;
   return length > config_.max_position ? length : 0;
+}
+
+bool RotaryEmbedding::needs_step(const ForwardBatch& batch) const {
+  return std::ranges::any_of(batch.sequences,
+                             [&](const auto& sequence) { return own_table_length(sequence) > 0; });
+}
+
+StepRope RotaryEmbedding::make_step(const ForwardBatch& batch, ThreadPool& threads) const {
+  StepRope step{this, {}};
+  for (const ForwardBatch::Sequence& sequence : batch.sequences) {
+    // Only the rows of this step: row i of the table is position past_length + i.
+    const int length = own_table_length(sequence);
+    step.of_sequence.push_back(
+        length > 0 ? make_table(length, sequence.past_length, sequence.token_count, threads)
+                   : RopeValues{});
+  }
+  return step;
 }
 
 // A token before the prefix's end has its own index and 0; those from there on have the prefix's
@@ -330,14 +347,20 @@ void RotaryEmbedding::apply(const Tensor& x, const ForwardBatch& batch,
     rope(x, head_dim_, batch.positions, view(table_), context.threads);
     return;
   }
-  for (const ForwardBatch::Sequence& sequence : batch.sequences) {
+  StepRope made;
+  const StepRope* step = &made;
+  const auto shared = std::ranges::find(batch.step_ropes, this, &StepRope::rotary);
+  if (shared != batch.step_ropes.end()) {
+    step = &*shared;
+  } else {
+    made = make_step(batch, context.threads);
+  }
+  for (size_t i = 0; i < batch.sequences.size(); ++i) {
+    const ForwardBatch::Sequence& sequence = batch.sequences[i];
     const Tensor rows = x.rows(sequence.token_begin, sequence.token_begin + sequence.token_count);
     const std::span<const int32_t> positions(batch.positions.data() + sequence.token_begin,
                                              static_cast<size_t>(sequence.token_count));
-    if (const int length = own_table_length(sequence); length > 0) {
-      // Only the rows of this step: row i of the table is position past_length + i.
-      const Table own =
-          make_table(length, sequence.past_length, sequence.token_count, context.threads);
+    if (const RopeValues& own = step->of_sequence[i]; !own.cos.empty()) {
       std::vector<int32_t> local(positions.begin(), positions.end());
       for (int32_t& position : local) position -= sequence.past_length;
       rope(rows, head_dim_, local, view(own), context.threads);

@@ -33,8 +33,10 @@ struct RopeConfig {
   // naming it, and Error(kInvalidArgument) for parameters that make no sense.
   RopeConfig(const ConfigReader& config, int head_dim, const RopeDefaults& defaults = {});
 
-  // The longest sequence the frequencies are meant for. The dynamic base follows any length; far
-  // past its factor the distances it can tell apart get coarse, hence a generous bound.
+  // The longest sequence: max_position_embeddings. The reference has no limit, and a dynamic base
+  // and YaRN's frequencies are there for any length, whatever that key counts (in some files the
+  // length before scaling, in others the one after it); far past their factor the distances they
+  // can tell apart get coarse, hence a generous bound.
   int max_length() const;
   // ModelInfo::recompute_length.
   int recompute_length() const;
@@ -73,17 +75,20 @@ class RotaryEmbedding {
  public:
   RotaryEmbedding(RopeConfig config, int head_dim, LoadContext& context);
 
+  // Whether the step has sequences that need tables of their own: their frequencies depend on
+  // their length, and that is past the stored table's.
+  bool needs_step(const ForwardBatch& batch) const;
+  // These tables. A model makes them once a step and passes them on as ForwardBatch::step_ropes.
+  StepRope make_step(const ForwardBatch& batch, ThreadPool& threads) const;
+
   // Rotates every head of x [num_tokens, num_heads * head_dim] in place; num_tokens as in the
   // batch.
   void apply(const Tensor& x, const ForwardBatch& batch, ExecutionContext& context) const;
 
  private:
-  struct Table {
-    std::vector<float> cos;  // [num_positions, rotary_dim / 2]
-    std::vector<float> sin;
-  };
-  Table make_table(int length, int first_position, int num_positions, ThreadPool& threads) const;
-  RopeTable view(const Table& table) const;
+  RopeValues make_table(int length, int first_position, int num_positions,
+                        ThreadPool& threads) const;
+  RopeTable view(const RopeValues& table) const;
   // The length that the frequencies depend on, if they depend on one and are not those of the
   // stored table; else 0.
   int own_table_length(const ForwardBatch::Sequence& sequence) const;
@@ -92,8 +97,8 @@ class RotaryEmbedding {
 
   RopeConfig config_;
   int head_dim_;
-  Table table_;       // for sequences within the trained length (longrope: short factors)
-  Table long_table_;  // longrope only: for longer ones
+  RopeValues table_;       // for sequences within the trained length (longrope: short factors)
+  RopeValues long_table_;  // longrope only: for longer ones
 };
 
 }  // namespace lanner

@@ -58,6 +58,7 @@ DecoderModel::DecoderModel(const DecoderSpec& given, ModelInfo info, const Check
                          weights.at(spec.layers).at(static_cast<int>(blocks_.size())), context);
     blocks_.back().tally(tally_);
   }
+  for (const auto& [config, rotary] : rotaries) rotaries_.push_back(rotary);
   if (spec.final_norm) norm_.emplace(*spec.final_norm, spec.hidden_size, weights);
   output_.emplace(spec.output, input_, weights, context);
   output_->tally(tally_);
@@ -65,6 +66,18 @@ DecoderModel::DecoderModel(const DecoderSpec& given, ModelInfo info, const Check
 
 void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
                            ExecutionContext& context) const {
+  std::vector<StepRope> step_ropes;
+  for (const auto& rotary : rotaries_) {
+    if (rotary->needs_step(batch)) step_ropes.push_back(rotary->make_step(batch, context.threads));
+  }
+  if (step_ropes.empty()) return run(batch, cache, output, context);
+  ForwardBatch with_ropes = batch;
+  with_ropes.step_ropes = std::move(step_ropes);
+  run(with_ropes, cache, output, context);
+}
+
+void DecoderModel::run(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
+                       ExecutionContext& context) const {
   const Workspace::Scope scope(context.workspace);
   const Tensor hidden =
       context.workspace.tensor(DType::kF32, Shape{batch.num_tokens(), info_.hidden_size});

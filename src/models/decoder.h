@@ -25,8 +25,12 @@ class DecoderModel final : public Model {
                ExecutionContext& context) const override;
 
  private:
+  void run(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
+           ExecutionContext& context) const;
+
   ModelInfo info_;
   InputEmbedding input_;
+  std::vector<std::shared_ptr<const RotaryEmbedding>> rotaries_;  // those of the blocks
   std::vector<DecoderBlock> blocks_;
   std::optional<Norm> norm_;
   std::optional<OutputHead> output_;
