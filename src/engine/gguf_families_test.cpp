@@ -39,6 +39,7 @@ constexpr GgufCase kCases[] = {
     {.golden = "smollm3", .architecture = "smollm3", .permuted = true},
     {.golden = "ernie4_5", .architecture = "ernie4_5"},
     {.golden = "hunyuan_v1_dense", .architecture = "hunyuan-dense"},
+    {.golden = "arcee", .architecture = "arcee", .permuted = true},
     {.golden = "gemma", .architecture = "gemma", .norms_plus_one = true},
     {.golden = "gemma2",
      .architecture = "gemma2",

@@ -8,6 +8,7 @@
 
 namespace lanner {
 
+DecoderSpec arcee(const ConfigReader& config);
 DecoderSpec baichuan(const ConfigReader& config);
 DecoderSpec bloom(const ConfigReader& config);
 DecoderSpec chatglm(const ConfigReader& config);

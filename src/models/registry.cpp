@@ -15,6 +15,11 @@ namespace lanner {
 namespace {
 
 constexpr ModelFamily kFamilies[] = {
+    {.model_type = "arcee",
+     .spec = arcee,
+     .models = "Arcee AFM 4.5B",
+     .features = "squared ReLU without a gate, YaRN",
+     .golden = "arcee"},
     {.model_type = "baichuan",
      .spec = baichuan,
      .models = "Baichuan 1 and 2, 7B and 13B",

@@ -168,6 +168,11 @@ constexpr GgufArchitecture kArchitectures[] = {
      .hidden_act = "silu",
      .tensors = {kPermutedTensors, kLlamaBiases, kCommonTensors},
      .config = {kDecoderConfig, kRmsNormConfig}},
+    {.name = "arcee",
+     .model_type = "arcee",
+     .hidden_act = "relu2",
+     .tensors = {kPermutedTensors, kCommonTensors},
+     .config = {kDecoderConfig, kRmsNormConfig}},
     // The converter cuts wqkv into Q, K and V: what is left is Llama.
     {.name = "internlm2",
      .model_type = "llama",

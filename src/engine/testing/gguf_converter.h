@@ -293,7 +293,7 @@ class GgufConverter {
             {static_cast<int64_t>(factors.size())}, factors};
       }
     }
-    if (type == "yarn" && is("gpt-oss")) {
+    if (type == "yarn" && !is_latent()) {
       gguf_.string(key("rope.scaling.type"), "yarn");
       put_float("rope.scaling.factor", scaling.at("factor").get<double>());
       put_int("rope.scaling.original_context_length",
