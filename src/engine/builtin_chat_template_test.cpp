@@ -58,6 +58,25 @@ TEST(BuiltinChatTemplate, Chatglm3GivesTheReferencesTokens) {
   }
 }
 
+// build_prompt and get_prefix_tokens of ChatGLM2's tokenization_chatglm.py; its tokenizer has no
+// role tokens, as that of Baichuan.
+TEST(BuiltinChatTemplate, Chatglm2NumbersRoundsFromOne) {
+  const auto tokenizer = Tokenizer::from_folder(tokenizers("baichuan"));
+  const Json config = {{"model_type", "chatglm"}, {"padded_vocab_size", 65024}};
+  EXPECT_EQ(render(config, *tokenizer, Json::array({user("你好")})),
+            "[gMASK]sop[Round 1]\n\n问：你好\n\n答：");
+  EXPECT_EQ(render(config, *tokenizer, Json::array({user("你好"), assistant("好"), user("晚安")})),
+            "[gMASK]sop[Round 1]\n\n问：你好\n\n答：好\n\n[Round 2]\n\n问：晚安\n\n答：");
+  EXPECT_THROW(render(config, *tokenizer, Json::array({system("x"), user("y")})), Error);
+}
+
+TEST(BuiltinChatTemplate, Baichuan1KeepsSystemAndTurnsInOrder) {
+  const auto tokenizer = Tokenizer::from_folder(tokenizers("baichuan"));
+  EXPECT_EQ(render({{"model_type", "baichuan"}, {"vocab_size", 64000}}, *tokenizer,
+                   Json::array({system("S"), user("A"), assistant("B"), user("C")})),
+            "S<reserved_102>A<reserved_103>B<reserved_102>C<reserved_103>");
+}
+
 TEST(BuiltinChatTemplate, Chatglm1NumbersRoundsFromZeroAndEndsWithItsMask) {
   const auto tokenizer = Tokenizer::from_folder(tokenizers("chatglm"));
   const Json config = {{"model_type", "chatglm"}, {"position_encoding_2d", true}};
