@@ -27,6 +27,23 @@ std::string cache_dir() {
   return "/var/tmp/lanner-cache";
 }
 
+std::string hub_cache() {
+  for (const char* name : {"LANNER_HUB_CACHE", "HF_HUB_CACHE"}) {
+    if (auto dir = get(name)) return *dir;
+  }
+  if (auto dir = get("HF_HOME")) return *dir + "/hub";
+  if (auto dir = get("XDG_CACHE_HOME"); dir && dir->front() == '/')
+    return *dir + "/huggingface/hub";
+  if (auto home = get("HOME")) return *home + "/.cache/huggingface/hub";
+  return "/var/tmp/huggingface-hub";
+}
+
+// The first that is set, or `otherwise`.
+std::string first_of(const char* name, const char* second, const char* otherwise) {
+  if (auto value = get(name)) return *value;
+  return get(second).value_or(otherwise);
+}
+
 std::optional<int> whole_number(const char* name, int least) {
   const auto text = get(name);
   if (!text) return std::nullopt;
@@ -63,6 +80,10 @@ Environment read_environment() {
   environment.notify_socket = get("NOTIFY_SOCKET").value_or("");
   environment.job_secret = get("LANNER_SECRET").value_or("");
   environment.cache_dir = cache_dir();
+  environment.hub_url = first_of("LANNER_HUB_URL", "HF_ENDPOINT", "https://huggingface.co");
+  environment.hub_token = first_of("LANNER_HUB_TOKEN", "HF_TOKEN", "");
+  environment.hub_cache = hub_cache();
+  environment.hub_offline = get("HF_HUB_OFFLINE") == "1";
   return environment;
 }
 

@@ -16,6 +16,12 @@ struct Environment {
   std::string notify_socket;             // NOTIFY_SOCKET: where a service manager listens
   std::string job_secret;                // LANNER_SECRET: what the ranks of a job share
   std::string cache_dir;  // LANNER_CACHE, else XDG_CACHE_HOME/lanner, else ~/.cache/lanner
+  // Of a hub of models; HF_ names are those of huggingface_hub.
+  std::string hub_url;       // LANNER_HUB_URL, else HF_ENDPOINT, else https://huggingface.co
+  std::string hub_token;     // LANNER_HUB_TOKEN, else HF_TOKEN
+  std::string hub_cache;     // LANNER_HUB_CACHE, else HF_HUB_CACHE, else HF_HOME/hub, else
+                             // XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub
+  bool hub_offline = false;  // HF_HUB_OFFLINE is 1
 };
 
 // Throws Error(kInvalidArgument) naming a variable whose value makes no sense.

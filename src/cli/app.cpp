@@ -9,6 +9,7 @@
 #include <new>
 #include <ostream>
 #include <sstream>
+#include <type_traits>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -21,6 +22,7 @@
 #include "cli/commands.h"
 #include "cli/failure.h"
 #include "cli/help_formatter.h"
+#include "cli/model_tools.h"
 #include "cli/options.h"
 #include "cli/serve.h"
 #include "cli/text.h"
@@ -30,8 +32,11 @@ namespace {
 
 std::string root_footer() {
   std::string text =
-      "\nMODEL is a folder with config.json and *.safetensors, or a GGUF file. Without MODEL the\n"
-      "default one is used: SmolLM2-135M-Instruct, fetched by scripts/get_default_model.sh.\n"
+      "\nMODEL is a folder with config.json and *.safetensors, a GGUF file, or the OWNER/NAME of "
+      "a\n"
+      "model that `lanner pull` has brought into the cache. Without MODEL the default one is "
+      "used:\n"
+      "SmolLM2-135M-Instruct, fetched by scripts/get_default_model.sh.\n"
       "\nExamples:\n"
       "  lanner run \"Why is the sky blue?\"\n"
       "  lanner chat ~/models/Llama-3.2-1B-Instruct\n"
@@ -44,6 +49,11 @@ std::string root_footer() {
   text +=
       "\nEnvironment:\n"
       "  LANNER_CACHE      folder for models (default: $XDG_CACHE_HOME/lanner or ~/.cache/lanner)\n"
+      "  LANNER_HUB_URL    where `lanner pull` gets models (else HF_ENDPOINT, "
+      "https://huggingface.co)\n"
+      "  LANNER_HUB_CACHE  where it keeps them (else HF_HUB_CACHE, HF_HOME/hub,\n"
+      "                    ~/.cache/huggingface/hub); HF_HUB_OFFLINE=1: it uses no network\n"
+      "  LANNER_HUB_TOKEN  its access token (else HF_TOKEN)\n"
       "  LANNER_THREADS    compute threads where --threads is not given\n"
       "  LANNER_LOG_LEVEL  trace, debug, info, warn, error, off (default: warn)\n"
       "  LANNER_MAX_ISA    highest instruction set to use, e.g. scalar, avx2, avx512\n"
@@ -56,7 +66,8 @@ std::string root_footer() {
 // The program's grammar. Owns the options the parser fills in, and knows the command to run.
 class Parser {
  public:
-  Parser() : app_("Runs large language models on CPUs.", "lanner") {
+  // tools must outlive the parser.
+  explicit Parser(const ModelTools& tools) : app_("Runs large language models on CPUs.", "lanner") {
     app_.require_subcommand(1);
     app_.formatter(std::make_shared<HelpFormatter>());  // the commands inherit it
     app_.set_help_flag("-h,--help", "Print this help and exit");
@@ -95,6 +106,16 @@ class Parser {
         add_bench_reuse_options, bench_reuse_command, bench);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
+    add("doctor", "Check the machine, the limits and a model, and say what to do", doctor_,
+        add_doctor_options, doctor_command);
+    add("pull", "Bring a model from the Hugging Face hub into the cache", pull_, add_pull_options,
+        [&tools](const PullCommandOptions& options, Context& context) {
+          return pull_command(options, tools, context);
+        });
+    add("quantize", "Write a model with its weights in another type", quantize_,
+        add_quantize_options, [&tools](const QuantizeCommandOptions& options, Context& context) {
+          return quantize_command(options, tools, context);
+        });
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
     add("render", "Show the prompt that a chat template makes", render_, add_render_options,
         render_command);
@@ -108,7 +129,8 @@ class Parser {
  private:
   template <typename Options>
   void add(const char* name, const char* description, Options& options,
-           void (*add_options)(CLI::App&, Options&), int (*run)(const Options&, Context&),
+           void (*add_options)(CLI::App&, Options&),
+           std::type_identity_t<std::function<int(const Options&, Context&)>> run,
            CLI::App* parent = nullptr) {
     CLI::App* command = (parent != nullptr ? *parent : app_).add_subcommand(name, description);
     add_options(*command, options);
@@ -134,6 +156,9 @@ class Parser {
   BenchServeOptions bench_serve_;
   BenchServeOfflineOptions bench_serve_offline_;
   BenchReuseOptions bench_reuse_;
+  DoctorCommandOptions doctor_;
+  PullCommandOptions pull_;
+  QuantizeCommandOptions quantize_;
   TokenizeOptions tokenize_;
   RenderOptions render_;
   WorkerCommandOptions worker_;
@@ -193,10 +218,10 @@ std::string benchmarks_beside_program() {
 
 }  // namespace
 
-int run_cli(const std::vector<std::string>& arguments, Context& context) {
+int run_cli(const std::vector<std::string>& arguments, Context& context, const ModelTools& tools) {
   try {
     check_utf8(arguments);
-    return Parser().parse_and_run(arguments, context);
+    return Parser(tools).parse_and_run(arguments, context);
   } catch (const Failure& e) {
     return report(context, e.status(), e.what(), e.hint());
   } catch (const Error& e) {
@@ -210,7 +235,7 @@ int run_cli(const std::vector<std::string>& arguments, Context& context) {
   }
 }
 
-int run_program(int argc, char** argv, const Backend& backend) {
+int run_program(int argc, char** argv, const Backend& backend, const ModelTools& tools) {
   Context context{
       .backend = backend,
       .in_fd = STDIN_FILENO,
@@ -231,12 +256,12 @@ int run_program(int argc, char** argv, const Backend& backend) {
   } catch (const Error& e) {
     return report(context, exit_code(e.code()), e.what(), "");
   }
-  return run_cli(std::vector<std::string>(argv + std::min(argc, 1), argv + argc), context);
+  return run_cli(std::vector<std::string>(argv + std::min(argc, 1), argv + argc), context, tools);
 }
 
 std::vector<std::string> command_names() {
   std::vector<std::string> names;
-  const Parser parser;
+  const Parser parser({});
   for (const CLI::App* command : parser.app().get_subcommands({})) {
     const auto parts = command->get_subcommands({});
     if (parts.empty()) names.push_back(command->get_name());
@@ -247,7 +272,7 @@ std::vector<std::string> command_names() {
 }
 
 std::vector<std::string> option_names(const std::string& command) {
-  const Parser parser;
+  const Parser parser({});
   const CLI::App* app = &parser.app();
   std::istringstream words(command);
   for (std::string word; words >> word;) app = app->get_subcommand(word);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fstream>
 #include <iterator>
 #include <set>
 #include <sstream>
@@ -157,6 +158,64 @@ TEST_F(CliTest, InfoWithoutAnyModelShowsTheMachine) {
   EXPECT_THAT(out_, HasSubstr(kDefaultModelFile));
 }
 
+TEST_F(CliTest, QuantizeSaysWhatItWrote) {
+  EXPECT_EQ(run({"quantize", model(), "new", "--dtype", "int4", "--force"}), kExitOk);
+  EXPECT_EQ(out_, "new: 3 of 5 tensors as int4, 1.0 KiB instead of 2.0 KiB\n");
+  EXPECT_EQ(err_, "note: something was left out\n");
+  EXPECT_EQ(quantized_, model());
+  EXPECT_EQ(run({"quantize", model(), "new.gguf", "--dtype", "q4_k", "--json"}), kExitOk);
+  EXPECT_EQ(parse_json(out_, "output")["quantized_tensors"], 3);
+  EXPECT_EQ(run({"quantize", model()}), kExitUsage);
+  EXPECT_EQ(run({"quantize", model(), "new", "--dtype", "int3"}), kExitUsage);
+  EXPECT_EQ(run({"quantize", folder_ / "nothing", "new"}), exit_code(ErrorCode::kNotFound));
+}
+
+TEST_F(CliTest, DoctorChecksAndSaysWhatToDo) {
+  EXPECT_EQ(run({"doctor", "--json"}), kExitOk);
+  const Json machine = parse_json(out_, "output")["checks"];
+  EXPECT_GE(machine.size(), 10u);
+  for (const Json& check : machine) {
+    EXPECT_EQ(check["level"] == "ok", !check.contains("advice")) << check.dump();
+  }
+  EXPECT_EQ(run({"doctor", model()}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("ok    model text"));
+  EXPECT_EQ(run({"doctor", folder_ / "nothing"}), exit_code(ErrorCode::kNotFound));
+}
+
+TEST_F(CliTest, PullPrintsThePath) {
+  EXPECT_EQ(run({"pull", "owner/name", "--revision", "v1", "--include", "*.gguf", "--include", "x",
+                 "--mirror", "http://127.0.0.1:1", "--connections", "2"}),
+            kExitOk);
+  EXPECT_EQ(out_, "/cache/owner/name\n");
+  EXPECT_EQ(err_, "owner/name: 3 files of 2.0 KiB, 1.0 KiB downloaded\n");
+  EXPECT_EQ(hub_.revision, "v1");
+  EXPECT_THAT(hub_.include, ElementsAre("*.gguf", "x"));
+  EXPECT_EQ(hub_.connections, 2);
+  std::ofstream(folder_ / "token") << "secret\n";
+  EXPECT_EQ(run({"pull", "owner/name", "--token-file", folder_ / "token", "--json"}), kExitOk);
+  EXPECT_EQ(hub_.token, "secret");
+  EXPECT_EQ(parse_json(out_, "output")["commit"], "abc");
+  EXPECT_EQ(run({"pull", "owner/name", "--token-file", folder_ / "none"}),
+            exit_code(ErrorCode::kIo));
+  EXPECT_EQ(run({"pull", "owner/name", "--connections", "0"}), kExitUsage);
+  EXPECT_EQ(run({"pull"}), kExitUsage);
+}
+
+TEST_F(CliTest, TheNameOfAPulledModelStandsForIt) {
+  const std::string name = "owner/name";
+  std::filesystem::create_directories(folder_ / "hub/models--owner--name/refs");
+  std::ofstream(folder_ / "hub/models--owner--name/refs/main") << "abc";
+  ::setenv("LANNER_HUB_CACHE", (folder_ / "hub").c_str(), 1);
+  EXPECT_EQ(run({"run", name, "hi"}), kExitOk);
+  EXPECT_EQ(run({"run", name}, "hi"), kExitOk);
+  EXPECT_EQ(run({"info", name}), kExitOk);
+  EXPECT_EQ(run({"chat", name}, "hi\n"), kExitOk);
+  EXPECT_THAT(script_->loaded, ElementsAre(name, name, name));
+  EXPECT_EQ(run({"run", "owner/other", "hi"}), exit_code(ErrorCode::kNotFound));
+  EXPECT_THAT(err_, HasSubstr("lanner pull owner/other"));
+  ::unsetenv("LANNER_HUB_CACHE");
+}
+
 TEST_F(CliTest, BenchMachineShowsTheLimitsAsTableOrJson) {
   EXPECT_EQ(run({"bench", "machine", "--threads", "3"}), kExitOk);
   EXPECT_EQ(out_, "machine\n  threads    3\n  read gbps  12.35\n");
@@ -183,7 +242,7 @@ TEST_F(CliTest, BenchModelRunsAModelOrAConfigWithRandomWeights) {
   EXPECT_EQ(run({"bench", "model", model(), "--prompt", "8,16", "--depth", "0,4", "--batch", "2",
                  "--generate", "3", "--repeat", "7"}),
             kExitOk);
-  EXPECT_EQ(script_->loaded, std::vector<std::string>{model()});
+  EXPECT_EQ(quantized_, model());
   EXPECT_FALSE(script_->config.random_weights);
   EXPECT_EQ(script_->benchmark.prompts, (std::vector<int>{8, 16}));
   EXPECT_EQ(script_->benchmark.depths, (std::vector<int>{0, 4}));
@@ -355,8 +414,8 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   EXPECT_THAT(command_names(),
               ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
                           "bench attention", "bench comm", "bench serve", "bench serve-offline",
-                          "bench reuse", "plan", "eval perplexity", "eval kl", "info", "tokenize",
-                          "render", "worker"));
+                          "bench reuse", "plan", "eval perplexity", "eval kl", "info", "doctor",
+                          "pull", "quantize", "tokenize", "render", "worker"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -17,5 +17,6 @@ int main(int argc, char** argv) {
                            .make_job_secret = make_job_secret,
                            .finish_reason_name = finish_reason_name,
                            .version = version(),
-                           .run_worker = run_worker});
+                           .run_worker = run_worker},
+                          {.quantize = quantize_model, .pull = pull_model});
 }

@@ -9,7 +9,9 @@
 
 #include <fmt/format.h>
 
+#include "base/env.h"
 #include "base/error.h"
+#include "base/hub_layout.h"
 #include "cli/failure.h"
 
 namespace lanner::cli {
@@ -22,8 +24,16 @@ bool exists(const std::string& path) {
   return fs::exists(path, failure);
 }
 
-// A folder, or a file that says it is GGUF in its name or in its first four bytes.
+// Whether it is the name OWNER/NAME of a model that `lanner pull` has brought into the hub's cache;
+// the library loads it by this name.
+bool is_pulled(const std::string& value) {
+  const std::string folder = hub_folder_name(value);
+  return !folder.empty() && exists(read_environment().hub_cache + "/" + folder + "/refs/main");
+}
+
+// A folder, a file that says it is GGUF in its name or in its first four bytes, or a pulled model.
 bool is_model(const std::string& path) {
+  if (!exists(path)) return is_pulled(path);
   std::error_code failure;
   if (fs::is_directory(path, failure)) return true;
   if (!fs::is_regular_file(path, failure)) return false;
@@ -42,6 +52,12 @@ bool looks_like_path(std::string_view value) {
 }
 
 Failure no_such_model(const std::string& value) {
+  if (!hub_folder_name(value).empty()) {
+    return Failure(
+        exit_code(ErrorCode::kNotFound),
+        fmt::format("no such model: '{}' is neither a path nor in the hub's cache", value),
+        fmt::format("`lanner pull {}` gets it", value));
+  }
   return Failure(exit_code(ErrorCode::kNotFound), fmt::format("no such model: '{}'", value),
                  "MODEL is a folder with config.json and *.safetensors, or a GGUF file");
 }
@@ -79,7 +95,7 @@ ModelAndText tell_model_from_text(const ModelAndText& given) {
 }
 
 void check_model(const std::string& path) {
-  if (!exists(path)) throw no_such_model(path);
+  if (!exists(path) && !is_pulled(path)) throw no_such_model(path);
 }
 
 }  // namespace lanner::cli

@@ -16,6 +16,7 @@
 #include "kernels/gemm/gemm.h"
 #include "models/registry.h"
 #include "weights/mxfp4.h"
+#include "weights/quantized_checkpoint.h"
 
 namespace lanner {
 namespace {
@@ -195,6 +196,10 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
   plan.reusable_length = read_reusable_length(files.config);
   plan.attention_rule = attention_rule(config.attention);
   plan.weight_dtype = parse_choice("dtype", config.dtype, kWeightDtypes);
+  if (!plan.weight_dtype) {
+    // A folder that was quantised is loaded as what it was quantised to.
+    if (const auto format = QuantizedFormat::read(files.config)) plan.weight_dtype = format->dtype;
+  }
   KvLayout layout = kv_layouts_of(plan.info, config.kv_dtype).front();
   layout.kv_heads = most_kv_heads(plan.info.num_kv_heads, place.size);
   const auto num_layers = static_cast<size_t>(plan.info.num_layers);

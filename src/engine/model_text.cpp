@@ -8,7 +8,10 @@
 #include "engine/builtin_chat_template.h"
 #include "engine/gguf_text.h"
 #include "text/chat_prompt.h"
+#include "weights/gguf.h"
+#include "weights/gguf_tokenizer.h"
 #include "weights/model_files.h"
+#include "weights/quantized_folder.h"
 
 namespace lanner {
 namespace {
@@ -22,6 +25,11 @@ Json read_config(const std::string& folder) {
 }  // namespace
 
 LoadedText LoadedText::of_folder(const std::string& folder, const std::string& path) {
+  // A quantised folder that was made of a GGUF file has the vocabulary as such files do.
+  const std::filesystem::path vocabulary = std::filesystem::path(folder) / kVocabularyFile;
+  if (std::filesystem::exists(vocabulary)) {
+    return of_gguf(read_gguf_tokenizer(GgufFile::open(vocabulary.string())), path);
+  }
   LoadedText text(path);
   try {
     text.tokenizer_ = Tokenizer::from_folder(folder);

@@ -7,12 +7,14 @@
 #include "models/families.h"
 #include "models/layer_types.h"
 #include "models/read_moe.h"
+#include "weights/quantized_checkpoint.h"
 
 namespace lanner {
 namespace {
 
 // The experts' blocks have names and types of their own; the key says nothing else.
 void read_quantization(const ConfigReader& c) {
+  if (QuantizedFormat::read(c)) return;  // of Lanner's own
   const auto quantization = c.optional_object("quantization_config");
   if (!quantization) return;
   quantization->refuse_unless("quant_method", "mxfp4");

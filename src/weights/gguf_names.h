@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
@@ -95,5 +96,15 @@ struct HfTensorName {
 // "blk.3.attn_norm.weight" -> "model.layers.3.input_layernorm.weight"; nothing if no row fits.
 std::optional<HfTensorName> hf_tensor_name(const GgufArchitecture& architecture,
                                            std::string_view gguf_name);
+
+struct GgufTensorName {
+  std::string name;
+  GgufTransform transform;
+  int64_t index = -1;  // in the outermost dimension of the GGUF tensor; -1: it is all of it
+};
+
+// The other way round, for writing.
+std::optional<GgufTensorName> gguf_tensor_name(const GgufArchitecture& architecture,
+                                               std::string_view hf_name);
 
 }  // namespace lanner

@@ -33,6 +33,13 @@ const GgufTensorType* find_gguf_tensor_type(uint32_t id) {
   return nullptr;
 }
 
+const GgufTensorType* find_gguf_tensor_type(DType dtype) {
+  for (const GgufTensorType& type : kTypes) {
+    if (type.dtype == dtype) return &type;
+  }
+  return nullptr;
+}
+
 std::string supported_gguf_types() {
   std::string names;
   for (const GgufTensorType& type : kTypes) {

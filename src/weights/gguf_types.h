@@ -24,6 +24,9 @@ inline constexpr uint32_t kGgufMxfp4 = 39;
 // Nothing for an id that ggml does not have, or no longer.
 const GgufTensorType* find_gguf_tensor_type(uint32_t id);
 
+// The type of GGUF files for one of Lanner's; nothing if they have none.
+const GgufTensorType* find_gguf_tensor_type(DType dtype);
+
 // The types that Lanner reads, for messages: "F32, F16, Q4_0, ...".
 std::string supported_gguf_types();
 

@@ -5,8 +5,12 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "lanner/hub.h"
+#include "weights/awq.h"
 #include "weights/gguf_checkpoint.h"
 #include "weights/gguf_config.h"
+#include "weights/gptq.h"
+#include "weights/quantized_checkpoint.h"
 #include "weights/random_checkpoint.h"
 #include "weights/safetensors.h"
 
@@ -15,16 +19,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "org/name", as models are called on the Hugging Face hub.
-bool looks_like_hub_id(const std::string& path) {
-  const size_t slash = path.find('/');
-  if (slash == std::string::npos || slash == 0 || slash + 1 == path.size()) return false;
-  if (path.find('/', slash + 1) != std::string::npos || path[0] == '.' || path[0] == '~')
-    return false;
-  return std::ranges::all_of(path, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '_' || c == '.' || c == '/';
-  });
+// The path itself, or that of a model OWNER/NAME in the hub's cache.
+std::string local_path(const std::string& path) {
+  std::error_code failure;
+  if (fs::exists(path, failure) || !is_hub_id(path)) return path;
+  return find_pulled_model(path).value_or(path);
 }
 
 // The first file of a folder with this extension, or nothing.
@@ -41,11 +40,11 @@ std::optional<std::string> first_with_extension(const fs::path& folder, const ch
 }
 
 [[noreturn]] void throw_missing(const std::string& path) {
-  if (looks_like_hub_id(path)) {
+  if (is_hub_id(path)) {
     throw_error(ErrorCode::kNotFound,
-                "{}: no such file or folder. It looks like the name of a model on the Hugging Face "
-                "hub; only local paths work: download the model and give its folder",
-                path);
+                "{}: no such file or folder, and no model of this name in the hub's cache; "
+                "`lanner pull {}` gets it from the Hugging Face hub",
+                path, path);
   }
   throw_error(ErrorCode::kNotFound, "{}: no such file or folder", path);
 }
@@ -65,6 +64,13 @@ ModelFiles open_folder(const std::string& path) {
   ConfigReader config = ConfigReader::from_file((folder / "config.json").string());
   GenerationConfig generation = read_generation_config(path, config);
   std::unique_ptr<Checkpoint> checkpoint = open_safetensors_folder(path);
+  if (std::optional<QuantizedFormat> format = QuantizedFormat::read(config)) {
+    checkpoint = make_quantized_checkpoint(std::move(checkpoint), std::move(*format));
+  } else if (std::optional<Int4Format> gptq = read_gptq_format(config)) {
+    checkpoint = make_int4_checkpoint(std::move(checkpoint), std::move(*gptq));
+  } else if (std::optional<Int4Format> awq = read_awq_format(config)) {
+    checkpoint = make_int4_checkpoint(std::move(checkpoint), std::move(*awq));
+  }
   return {.config = std::move(config),
           .checkpoint = std::move(checkpoint),
           .generation = std::move(generation),
@@ -135,7 +141,8 @@ PathKind classify(const std::string& path) {
 
 }  // namespace
 
-ModelFiles open_model(const std::string& path) {
+ModelFiles open_model(const std::string& given) {
+  const std::string path = local_path(given);
   return classify(path) == PathKind::kFolder ? open_folder(path) : open_gguf(path);
 }
 
@@ -159,7 +166,8 @@ ModelFiles open_random_model(const std::string& config_or_preset) {
           .has_random_weights = true};
 }
 
-ModelTextFiles open_model_text(const std::string& path) {
+ModelTextFiles open_model_text(const std::string& given) {
+  const std::string path = local_path(given);
   if (classify(path) == PathKind::kFolder) {
     return {.gguf_tokenizer = std::nullopt, .path = path, .folder = path, .is_gguf = false};
   }

@@ -12,6 +12,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/json.h"
 #include "weights/mapped_file.h"
 #include "weights/safetensors_header.h"
 
@@ -39,6 +40,8 @@ std::optional<DType> supported_dtype(std::string_view name) {
   if (name == "F32") return DType::kF32;
   if (name == "F16") return DType::kF16;
   if (name == "BF16") return DType::kBf16;
+  if (name == "I32") return DType::kI32;
+  if (name == "U8") return DType::kU8;
   return std::nullopt;
 }
 
@@ -72,9 +75,10 @@ class SafetensorsCheckpoint : public Checkpoint {
     const auto& [file, entry] = at(name);
     const std::optional<DType> dtype = supported_dtype(entry.dtype);
     if (!dtype) {
-      throw_error(ErrorCode::kUnsupported,
-                  "{}: tensor {} has type {}; of safetensors files Lanner reads F32, F16 and BF16",
-                  file->path(), quote_name(name), quote_name(entry.dtype));
+      throw_error(
+          ErrorCode::kUnsupported,
+          "{}: tensor {} has type {}; of safetensors files Lanner reads F32, F16, BF16, I32 and U8",
+          file->path(), quote_name(name), quote_name(entry.dtype));
     }
     if (entry.shape.size() > Shape::kMaxRank) {
       throw_error(ErrorCode::kUnsupported,
@@ -191,17 +195,18 @@ std::unique_ptr<Checkpoint> open_safetensors_folder(const std::string& folder) {
   throw_no_weights(folder);
 }
 
-SafetensorsWriter::SafetensorsWriter(const std::string& path, const std::vector<Entry>& entries)
+SafetensorsWriter::SafetensorsWriter(const std::string& path, const std::vector<Entry>& entries,
+                                     const std::map<std::string, std::string>& metadata)
     : path_(path) {
   std::string header = "{";
+  if (!metadata.empty()) header += R"("__metadata__":)" + Json(metadata).dump();
   for (const Entry& entry : entries) {
-    // Names are Lanner's own: no character needs an escape.
-    LANNER_CHECK(entry.name.find_first_of("\"\\\n") == std::string::npos);
     const int64_t begin = bytes_left_;
     bytes_left_ = checked_add(begin, tensor_bytes(entry.dtype, entry.shape), "file size");
-    header += fmt::format(R"({}"{}":{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                          header.size() > 1 ? "," : "", entry.name, file_dtype_name(entry.dtype),
-                          fmt::join(entry.shape.sizes(), ","), begin, bytes_left_);
+    header += fmt::format(R"({}{}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
+                          header.size() > 1 ? "," : "", Json(entry.name).dump(),
+                          file_dtype_name(entry.dtype), fmt::join(entry.shape.sizes(), ","), begin,
+                          bytes_left_);
   }
   header += "}";
   // Blanks up to a multiple of 8, so that the data is aligned.

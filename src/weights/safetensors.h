@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,8 +12,8 @@
 
 namespace lanner {
 
-// Opens one safetensors file. Nothing but its header is read. Tensors of other types than F32, F16
-// and BF16 may be there; get() refuses them.
+// Opens one safetensors file. Nothing but its header is read. Tensors of other types than F32, F16,
+// BF16, I32 and U8 (parts of quantised formats) may be there; get() refuses them.
 // Throws Error(kNotFound), Error(kIo) or Error(kCorruptFile), naming the path.
 std::unique_ptr<Checkpoint> open_safetensors_file(const std::string& path);
 
@@ -33,8 +34,9 @@ class SafetensorsWriter {
     Shape shape;
   };
 
-  // Throws Error(kIo) naming the path.
-  SafetensorsWriter(const std::string& path, const std::vector<Entry>& entries);
+  // metadata: what readers may want to know of the file. Throws Error(kIo) naming the path.
+  SafetensorsWriter(const std::string& path, const std::vector<Entry>& entries,
+                    const std::map<std::string, std::string>& metadata = {});
   ~SafetensorsWriter();
   SafetensorsWriter(const SafetensorsWriter&) = delete;
   SafetensorsWriter& operator=(const SafetensorsWriter&) = delete;

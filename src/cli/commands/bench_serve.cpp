@@ -13,10 +13,10 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/http_client.h"
 #include "base/json.h"
 #include "cli/bench_page.h"
 #include "cli/failure.h"
-#include "cli/http_client.h"
 #include "cli/report_table.h"
 #include "cli/serve.h"
 
@@ -64,7 +64,12 @@ Json make_prompt(const BenchServeOptions& options, std::mt19937_64& random) {
 class Client {
  public:
   Client(const BenchServeOptions& options, std::string key)
-      : options_(options), key_(std::move(key)), target_(parse_target(options.url)) {}
+      : options_(options), url_(parse_url(options.url)) {
+    check_argument(url_.target == "/", "'{}' is no URL like http://127.0.0.1:8080", options.url);
+    url_.target = "/v1/completions";
+    headers_ = {{"Content-Type", "application/json"}};
+    if (!key.empty()) headers_.emplace_back("Authorization", "Bearer " + key);
+  }
 
   Measured run(const Json& prompt, Clock::time_point load_begin = Clock::now()) const {
     Json body = {{"prompt", prompt},   {"max_tokens", options_.generate},
@@ -79,8 +84,10 @@ class Client {
     std::string text;
     std::string problem;
     try {
-      const int status = http_request(
-          target_, "POST", "/v1/completions", key_, body.dump(), [&](std::string_view piece) {
+      const HttpRequest request{
+          .method = "POST", .url = url_, .headers = headers_, .body = body.dump()};
+      const HttpHead head = http_request(
+          request, {.timeout = std::chrono::milliseconds(0)}, {}, [&](std::string_view piece) {
             text += piece;
             for (size_t end = 0; (end = text.find("\n\n")) != std::string::npos;) {
               const std::string event = text.substr(0, end);
@@ -103,7 +110,9 @@ class Client {
               last = now;
             }
           });
-      if (status != 200) problem = fmt::format("status {}: {}", status, text.substr(0, 200));
+      if (head.status != 200) {
+        problem = fmt::format("status {}: {}", head.status, text.substr(0, 200));
+      }
     } catch (const Error& error) {
       problem = error.what();
     }
@@ -116,8 +125,8 @@ class Client {
 
  private:
   const BenchServeOptions& options_;
-  std::string key_;
-  HttpTarget target_;
+  Url url_;
+  std::vector<std::pair<std::string, std::string>> headers_;
 };
 
 // `concurrency` clients, each with the next request as soon as its last one is through.

@@ -48,11 +48,28 @@ class CliTest : public testing::Test {
     context.threads = 3;
     context.job_secret = job_secret_;
     context.launcher_rank = launcher_rank_;
-    const int status = run_cli(arguments, context);
+    const int status = run_cli(arguments, context, tools());
     std::fclose(stream);
     out_ = out.str();
     err_ = err.str();
     return status;
+  }
+  // What they were asked for.
+  ModelTools tools() {
+    return {.quantize =
+                [this](const std::string& source, const std::string&, const QuantizeOptions&,
+                       const ProgressCallback& progress) {
+                  quantized_ = source;
+                  progress("tensors", 1, 2);
+                  return QuantizeReport{2048, 1024, 3, 2, {"something was left out"}};
+                },
+            .pull =
+                [this](const std::string& id, const HubOptions& options,
+                       const ProgressCallback& progress) {
+                  hub_ = options;
+                  progress("config.json", 1, 2);
+                  return PulledModel{"/cache/" + id, "abc", 3, 2048, 1024};
+                }};
   }
   std::string model() const { return folder_ / "model"; }
   std::string gguf() const { return folder_ / "model.gguf"; }
@@ -73,6 +90,8 @@ class CliTest : public testing::Test {
   bool out_is_terminal_ = false;
   std::string job_secret_;
   std::optional<LauncherRank> launcher_rank_;
+  std::string quantized_;
+  HubOptions hub_;
   std::string out_;
   std::string err_;
 };

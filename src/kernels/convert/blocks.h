@@ -44,6 +44,14 @@ struct BlockQ8_0 {
   uint8_t qs[32];  // int8
 };
 
+// int4g64 and int4g128, of Lanner's own files: y = d * (q - 8). qs[i] holds element i in its low
+// and element i + kElements / 2 in its high nibble.
+template <int kElements>
+struct BlockI4 {
+  uint8_t d[2];
+  uint8_t qs[kElements / 2];
+};
+
 // 16 groups of 16: y = (d * (scales & 15)) * q - dmin * (scales >> 4). Of each half of 128
 // elements, qs[l] holds elements l, l + 32, l + 64, l + 96 from its low bits up.
 struct BlockQ2K {

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "kernels/convert/convert.h"
 #include "kernels/gemm/repack.h"
+#include "kernels/gemm/stored_weight.h"
 
 namespace lanner {
 namespace {
@@ -21,8 +22,14 @@ bool has_four_bits(DType source) {
 // What a part is packed as: a plain type, a packing, or its own block type. Blocks that have as few
 // bits as the packing stay as they are, exactly.
 DType target_dtype(DType source, std::optional<DType> wanted) {
-  if (is_packing(source) || source == DType::kI32) {
+  if (source == DType::kI32 || source == DType::kI4 || source == DType::kI4Asym) {
     throw_error(ErrorCode::kUnsupported, "[gemm] cannot multiply by {} weights", source);
+  }
+  if (is_packing(source)) {
+    if (!wanted || *wanted == source) return source;
+    throw_error(ErrorCode::kUnsupported,
+                "[gemm] weights stored as {} cannot be packed as {}: only as they are (auto)",
+                source, *wanted);
   }
   if (!wanted) {
     if (source == DType::kU8) return DType::kF32;
@@ -146,7 +153,7 @@ class PanelPacker {
   PanelPacker(const Tensor& part, DType target, const GemmSegment& segment, Isa isa)
       : part_(part), target_(target), segment_(segment), k_(part.size(1)) {
     const DType source = part.dtype();
-    if (!is_block_dtype(target_) || is_packing(target_)) {
+    if (source != target_ && (!is_block_dtype(target_) || is_packing(target_))) {
       quantize_ = select_gemm_quantizer(target_group(target_), isa);
     }
     if (quantize_ != nullptr) {
@@ -156,7 +163,7 @@ class PanelPacker {
     }
     if (target_ == DType::kW8A8) {
       int8_ = Buffer(static_cast<size_t>(segment_.k_padded * kPanelRows));
-      if (source == DType::kI8) return;
+      if (source == DType::kI8 || source == DType::kW8A8) return;
     }
     if (source == target_) return;
     if (source != DType::kF32) {
@@ -231,17 +238,18 @@ class PanelPacker {
     return source;
   }
 
-  // Rows of fp32, quantised as a row of activations is, or of int8 as they are.
+  // Rows of fp32, quantised as a row of activations is, or of int8 as they are (stored_weight.h).
   void pack_int8(const std::byte* const* rows, int num_rows, int64_t row_begin, std::byte* out) {
     const int64_t k_padded = segment_.k_padded;
     const std::byte* quantized[kPanelRows] = {};
     for (int r = 0; r < num_rows; ++r) {
       auto* q = int8_.as<int8_t>() + r * k_padded;
       float* scale = segment_.scale + row_begin + r;
-      if (part_.dtype() == DType::kI8) {
+      if (part_.dtype() == DType::kI8 || part_.dtype() == DType::kW8A8) {
         std::memcpy(q, rows[r], static_cast<size_t>(k_));
         std::memset(q + k_, 0, static_cast<size_t>(k_padded - k_));
         *scale = 1.0f;
+        if (part_.dtype() == DType::kW8A8) std::memcpy(scale, rows[r] + k_, sizeof *scale);
       } else {
         int32_t unused_offset;
         segment_.kernel->activations->quantize_row(reinterpret_cast<const float*>(rows[r]), k_,
@@ -314,6 +322,9 @@ PackedWeight PackedWeight::Impl::pack(std::span<const Tensor> parts, const GemmP
     check_argument(part.shape().rank() == 2, "[gemm] weight is {}, expected [n, k]", part.shape());
     check_argument(part.size(1) == parts[0].size(1) && part.size(1) > 0,
                    "[gemm] weight is {}, expected [n, {}]", part.shape(), parts[0].size(1));
+    check_argument(part.dtype() != DType::kW8A8 ||
+                       part.row_stride() >= part.size(1) + static_cast<int64_t>(sizeof(float)),
+                   "[gemm] w8a8 rows of {} values have no scale behind them", part.size(1));
     const DType target = target_dtype(part.dtype(), options.dtype);
     const GemmGroup group = target_group(target);
     GemmSegment s;
@@ -374,6 +385,10 @@ PackedWeight PackedWeight::Impl::pack(std::span<const Tensor> parts, const GemmP
     }
   });
   return weight;
+}
+
+DType packed_dtype(DType source, std::optional<DType> wanted) {
+  return target_dtype(source, wanted);
 }
 
 int64_t packed_weight_bytes(int64_t n, int64_t k, DType source, std::optional<DType> dtype) {

@@ -94,6 +94,16 @@ void take_apart(const BlockQ8_0& block, SourceBlock& out) {
   for (int i = 0; i < 32; ++i) out.q[i] = block.qs[i] ^ 0x80;  // + 128
 }
 
+template <int kElements>
+void take_apart(const BlockI4<kElements>& block, SourceBlock& out) {
+  constexpr int kHalf = kElements / 2;
+  out.d = block_half(block.d);
+  for (int i = 0; i < kHalf; ++i) {
+    out.q[i] = block.qs[i] & 15;
+    out.q[i + kHalf] = block.qs[i] >> 4;
+  }
+}
+
 void take_apart(const BlockQ2K& block, SourceBlock& out) {
   out.d = block_half(block.d);
   out.dmin = negated_half(block.dmin);
@@ -189,7 +199,7 @@ void store_block(const SourceBlock& source, int count, int64_t k, int row, std::
 
 template <GemmGroup kGroup, typename Block>
 void repack_row(const std::byte* blocks, int64_t k, int row, std::byte* panel) {
-  constexpr int kElements = gemm_layout(kGroup).two_level ? 256 : 32;
+  constexpr int kElements = gemm_layout(kGroup).two_level ? 256 : gemm_layout(kGroup).scale_group;
   SourceBlock source;
   for (int64_t i = 0; i < k / kElements; ++i) {
     take_apart(reinterpret_cast<const Block*>(blocks)[i], source);
@@ -201,6 +211,10 @@ void repack_row(const std::byte* blocks, int64_t k, int row, std::byte* panel) {
 
 GemmGroup block_group(DType dtype) {
   switch (dtype) {
+    case DType::kI4G64:
+      return GemmGroup::kI4G64;
+    case DType::kI4G128:
+      return GemmGroup::kI4G128;
     case DType::kQ4_0:
       return GemmGroup::kI4G32;
     case DType::kQ4_1:
@@ -228,6 +242,10 @@ GemmGroup block_group(DType dtype) {
 void repack_block_row(DType dtype, const std::byte* blocks, int64_t k, int row, std::byte* panel) {
   using enum GemmGroup;
   switch (dtype) {
+    case DType::kI4G64:
+      return repack_row<kI4G64, BlockI4<64>>(blocks, k, row, panel);
+    case DType::kI4G128:
+      return repack_row<kI4G128, BlockI4<128>>(blocks, k, row, panel);
     case DType::kQ4_0:
       return repack_row<kI4G32, BlockQ4_0>(blocks, k, row, panel);
     case DType::kQ4_1:

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "weights/checkpoint.h"
+
+namespace lanner {
+
+// A low-rank change of one matrix (Hu et al. 2021, arXiv 2106.09685): W + scale * B A.
+struct LoraModule {
+  CheckpointTensor a;  // [rank, in]
+  CheckpointTensor b;  // [out, rank]
+  float scale = 1.0f;  // alpha / rank, or alpha / sqrt(rank)
+};
+
+// An adapter as PEFT writes it: adapter_config.json and adapter_model.safetensors.
+struct LoraAdapter {
+  std::string path;  // of the folder
+  // By the name of the changed tensor in the model's checkpoint ("….q_proj.weight").
+  std::map<std::string, LoraModule, std::less<>> modules;
+};
+
+// Throws Error(kNotFound), Error(kCorruptFile), or Error(kUnsupported) naming the key or tensor
+// that asks for more than this (DoRA, saved modules, biases, embeddings, patterns that are more
+// than names).
+LoraAdapter read_lora_adapter(const std::string& folder);
+
+// The checkpoint with an adapter's changes added to its matrices, computed in fp32 when they are
+// asked for and held in the type they had (blocks: fp16). Throws Error(kInvalidArgument) naming a
+// module that the model does not have, or that has another shape.
+std::unique_ptr<Checkpoint> merge_lora(std::unique_ptr<Checkpoint> base, LoraAdapter adapter);
+
+}  // namespace lanner
