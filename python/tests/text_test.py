@@ -216,7 +216,7 @@ class ServerTest(unittest.TestCase):
 
     def test_it_ends_with_its_process(self):
         code = "import lanner; print(lanner.openai_server(max_context=512)._process.pid)"
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
         with self.assertRaises(ProcessLookupError):
             os.kill(int(done.stdout), 0)
 

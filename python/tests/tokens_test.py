@@ -381,7 +381,7 @@ class LoadTest(unittest.TestCase):
     def test_a_model_in_a_global_variable_does_not_hinder_the_end(self):
         code = (f"import lanner; llm = lanner.LLM({str(TINY)!r}, threads=1, max_context=512); "
                 "s = llm.stream([1], lanner.SamplingParams(max_tokens=500, ignore_eos=True)); next(s)")
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_reports(self):
