@@ -32,11 +32,27 @@ class Variables {
   Variables& operator=(const Variables&) = delete;
 
  private:
-  static constexpr const char* kNames[] = {
-      "LANNER_LOG_LEVEL", "LANNER_MAX_ISA", "LANNER_THREADS",       "LANNER_CACHE",
-      "XDG_CACHE_HOME",   "HOME",           "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-      "PMI_RANK",         "PMI_SIZE",       "SLURM_PROCID",         "SLURM_NTASKS",
-      "LANNER_SECRET"};
+  static constexpr const char* kNames[] = {"LANNER_LOG_LEVEL",
+                                           "LANNER_MAX_ISA",
+                                           "LANNER_THREADS",
+                                           "LANNER_CACHE",
+                                           "XDG_CACHE_HOME",
+                                           "HOME",
+                                           "OMPI_COMM_WORLD_RANK",
+                                           "OMPI_COMM_WORLD_SIZE",
+                                           "PMI_RANK",
+                                           "PMI_SIZE",
+                                           "SLURM_PROCID",
+                                           "SLURM_NTASKS",
+                                           "LANNER_SECRET",
+                                           "LANNER_HUB_URL",
+                                           "HF_ENDPOINT",
+                                           "LANNER_HUB_TOKEN",
+                                           "HF_TOKEN",
+                                           "LANNER_HUB_CACHE",
+                                           "HF_HUB_CACHE",
+                                           "HF_HOME",
+                                           "HF_HUB_OFFLINE"};
   static void set(const char* name, const std::optional<std::string>& value) {
     if (value) {
       setenv(name, value->c_str(), 1);
@@ -103,6 +119,26 @@ TEST(Environment, FindsTheCacheFolder) {
   EXPECT_EQ(cache({{"HOME", "/h"}, {"XDG_CACHE_HOME", "/x"}}), "/x/lanner");
   EXPECT_EQ(cache({{"HOME", "/h"}, {"XDG_CACHE_HOME", "x"}}), "/h/.cache/lanner");
   EXPECT_EQ(cache({{"LANNER_CACHE", "/c"}, {"XDG_CACHE_HOME", "/x"}}), "/c");
+}
+
+TEST(Environment, KnowsTheHubByItsNamesAndByHuggingFaces) {
+  const auto read = [](const std::map<std::string, std::string>& values) {
+    const Variables variables(values);
+    return read_environment();
+  };
+  EXPECT_EQ(read({}).hub_url, "https://huggingface.co");
+  EXPECT_EQ(read({}).hub_token, "");
+  EXPECT_FALSE(read({}).hub_offline);
+  EXPECT_EQ(read({{"HF_ENDPOINT", "http://a"}}).hub_url, "http://a");
+  EXPECT_EQ(read({{"HF_ENDPOINT", "http://a"}, {"LANNER_HUB_URL", "http://b"}}).hub_url,
+            "http://b");
+  EXPECT_EQ(read({{"HF_TOKEN", "t"}}).hub_token, "t");
+  EXPECT_TRUE(read({{"HF_HUB_OFFLINE", "1"}}).hub_offline);
+  EXPECT_EQ(read({{"HOME", "/h"}}).hub_cache, "/h/.cache/huggingface/hub");
+  EXPECT_EQ(read({{"HOME", "/h"}, {"XDG_CACHE_HOME", "/x"}}).hub_cache, "/x/huggingface/hub");
+  EXPECT_EQ(read({{"HF_HOME", "/f"}, {"XDG_CACHE_HOME", "/x"}}).hub_cache, "/f/hub");
+  EXPECT_EQ(read({{"HF_HUB_CACHE", "/c"}, {"HF_HOME", "/f"}}).hub_cache, "/c");
+  EXPECT_EQ(read({{"LANNER_HUB_CACHE", "/l"}, {"HF_HUB_CACHE", "/c"}}).hub_cache, "/l");
 }
 
 TEST(Environment, KnowsThePlaceALauncherGave) {

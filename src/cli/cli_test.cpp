@@ -242,7 +242,7 @@ TEST_F(CliTest, BenchModelRunsAModelOrAConfigWithRandomWeights) {
   EXPECT_EQ(run({"bench", "model", model(), "--prompt", "8,16", "--depth", "0,4", "--batch", "2",
                  "--generate", "3", "--repeat", "7"}),
             kExitOk);
-  EXPECT_EQ(quantized_, model());
+  EXPECT_EQ(script_->loaded, std::vector<std::string>{model()});
   EXPECT_FALSE(script_->config.random_weights);
   EXPECT_EQ(script_->benchmark.prompts, (std::vector<int>{8, 16}));
   EXPECT_EQ(script_->benchmark.depths, (std::vector<int>{0, 4}));
