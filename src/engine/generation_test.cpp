@@ -236,6 +236,37 @@ TEST_F(GenerationTest, AFurtherTurnComputesOnlyWhatIsNew) {
   EXPECT_EQ(one(salted).cached_tokens, 128);
 }
 
+TEST(PrefixReuse, TheSecondTurnOfALongChatComputesOnlyTheSuffix) {
+  const TinyModel model("llama-mha", {{"max_position_embeddings", 8192}});
+  model.folder().write(
+      "tokenizer_config.json",
+      Json{{"chat_template",
+            "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}[assistant] "}}
+          .dump());
+  LlmConfig config = tiny_config();
+  config.kv_cache_bytes = 32 << 20;
+  const auto llm = LLM::load(model.path(), config);
+  ChatRequest chat;
+  chat.messages = {{.role = "user", .content = {}}};
+  while (chat.messages[0].content.size() < 4000) chat.messages[0].content += "What is it? ";
+  chat.sampling.max_tokens = 50;
+  chat.sampling.ignore_eos = true;
+  chat.sampling.logit_bias = {{.token_id = 40, .bias = 100}};  // text that is one token a character
+  const ChatCompletion first = llm->chat(chat).front();
+  EXPECT_GE(first.completion.prompt_tokens, 4000);
+  EXPECT_EQ(first.completion.cached_tokens, 0);
+  chat.messages.push_back(first.message);
+  chat.messages.push_back({.role = "user", .content = "And why?"});
+  const int64_t before = llm->stats().prefill_tokens;
+  const ChatCompletion second = llm->chat(chat).front();
+  // Whole blocks of what the first turn computed: prompt and answer without its last token.
+  const int computed = first.completion.prompt_tokens + 50 - 1;
+  EXPECT_EQ(second.completion.cached_tokens, computed / 32 * 32);
+  EXPECT_EQ(llm->stats().prefill_tokens - before,
+            second.completion.prompt_tokens - computed / 32 * 32);
+  EXPECT_LT(second.completion.prompt_tokens - second.completion.cached_tokens, 80);
+}
+
 TEST(PrefixReuse, NeverMixesLengthsThatTurnPositionsOtherwise) {
   const Json longrope = {{"rope_type", "longrope"},
                          {"original_max_position_embeddings", 100},
