@@ -29,7 +29,7 @@ fi
 rm -rf "$folder/dist" "$folder/clean"
 # Without isolation: the build's tools are those above, and nothing is downloaded.
 PATH=$tools/bin:$PATH "$tools/bin/pip" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$folder/dist" \
-  -C "cmake.define.lanner_ROOT=$prefix" -C "build-dir=$folder/build" "$here/../.."
+  --config-settings "cmake.define.lanner_ROOT=$prefix" --config-settings "build-dir=$folder/build" "$here/../.."
 python3 -m venv "$folder/clean"
 "$folder/clean/bin/pip" install --quiet "$folder"/dist/lanner-*.whl ||
   skip "what the wheel depends on could not be installed: is there a network?"

@@ -49,7 +49,8 @@ std::vector<std::string> golden_names() {
 std::vector<int32_t> golden_prompt(const std::string& folder) {
   if (!fs::exists(folder + "/golden.json")) return tiny_prompt(24);
   std::vector<int32_t> longest;
-  for (const Json& prompt : read_json_file(folder + "/golden.json").at("prompts")) {
+  const Json golden = read_json_file(folder + "/golden.json");
+  for (const Json& prompt : golden.at("prompts")) {
     auto ids = prompt.at("ids").get<std::vector<int32_t>>();
     if (ids.size() <= 64 && ids.size() > longest.size()) longest = std::move(ids);
   }

@@ -71,7 +71,8 @@ TEST_P(EmbeddingGoldenTest, OutputWeightsTimesTheVectorAreThePooledLogitsOfTheRe
     config.max_tokens_per_step = tokens_per_step;
     const auto llm = LLM::load(folder, config);
     EXPECT_EQ(llm->embedding_size(), weights.view.size(-1));
-    for (const Json& prompt : read_json_file(folder + "/golden.json").at("prompts")) {
+    const Json golden = read_json_file(folder + "/golden.json");
+    for (const Json& prompt : golden.at("prompts")) {
       const auto name = prompt.at("name").get<std::string>();
       const CheckpointTensor logits = reference->get(name + ".logits");
       for (const Pooling pooling : kPoolings) {
