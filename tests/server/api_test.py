@@ -303,6 +303,9 @@ class ApiTest(unittest.TestCase):
         raw = self.server.post("/v1/embeddings", {"input": "hello world", "normalize": False}).json["data"][0]["embedding"]
         short = self.server.post("/v1/embeddings", {"input": "hello world", "dimensions": 3, "normalize": False}).json["data"][0]["embedding"]
         self.assertEqual(short, raw[:3])
+        # What is left of this vector is zero, and has no length to be divided by.
+        zero = self.server.post("/v1/embeddings", {"input": [1], "dimensions": 1}).json["data"][0]["embedding"]
+        self.assertEqual(zero, [0])
 
     def test_embeddings_refused(self):
         path = "/v1/embeddings"

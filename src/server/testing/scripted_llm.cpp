@@ -193,6 +193,7 @@ class ScriptedLlm final : public LLM {
     if (!normalized) return values;
     float squares = 0;
     for (const float value : values) squares += value * value;
+    if (squares == 0) return values;  // of tokens 0 alone
     for (float& value : values) value /= std::sqrt(squares);
     return values;
   }
