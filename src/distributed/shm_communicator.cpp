@@ -266,7 +266,7 @@ class ShmCommunicator final : public Communicator {
       const std::span<std::byte> slot = segment_->message(copy(), 0);
       const size_t bytes = std::min(slot.size() - sizeof(header), message.size() - begin);
       std::memcpy(slot.data(), &header, sizeof(header));
-      std::memcpy(slot.data() + sizeof(header), message.data() + begin, bytes);
+      std::copy_n(message.data() + begin, bytes, slot.data() + sizeof(header));
       post(Operation::kBroadcast, static_cast<int64_t>(bytes));
       ++collectives_;
       begin += bytes;

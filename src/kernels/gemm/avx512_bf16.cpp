@@ -12,7 +12,7 @@ namespace lanner {
 namespace {
 
 static inline __m512bh load_pairs(const std::byte* p) {
-  return reinterpret_cast<__m512bh>(_mm512_load_si512(p));
+  return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p));
 }
 static inline __m512bh broadcast_pair(const std::byte* p) {
   int32_t two;

@@ -24,7 +24,7 @@ using VecX = __m256i;  // 4 int8, broadcast
 static inline const __m256i* as_m256i(const void* p) { return static_cast<const __m256i*>(p); }
 
 static inline VecF zero_f() { return _mm256_setzero_ps(); }
-static inline VecF load_f(const float* p) { return _mm256_load_ps(p); }
+static inline VecF load_f(const float* p) { return _mm256_loadu_ps(p); }
 static inline void store_f(float* p, VecF a) { _mm256_store_ps(p, a); }
 static inline VecF broadcast_f(const float* p) { return _mm256_broadcast_ss(p); }
 static inline VecF fma(VecF a, VecF b, VecF c) { return _mm256_fmadd_ps(a, b, c); }
@@ -35,7 +35,7 @@ static inline VecF load_fp16(const std::byte* p) {
 }
 // kLanes x 2 bf16
 static inline void load_bf16_pairs(const std::byte* p, VecF& even, VecF& odd) {
-  const __m256i raw = _mm256_load_si256(as_m256i(p));
+  const __m256i raw = _mm256_loadu_si256(as_m256i(p));
   even = _mm256_castsi256_ps(_mm256_slli_epi32(raw, 16));
   odd = _mm256_castsi256_ps(_mm256_and_si256(raw, _mm256_set1_epi32(-65536)));
 }
@@ -45,19 +45,19 @@ static inline VecF load_int8_as_f(const std::byte* p) {
 }
 
 static inline VecI broadcast_i(const int32_t* p) { return _mm256_set1_epi32(*p); }
-static inline VecI load_i(const float* p) { return _mm256_load_si256(as_m256i(p)); }
+static inline VecI load_i(const float* p) { return _mm256_loadu_si256(as_m256i(p)); }
 static inline void store_i(float* p, VecI a) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(p), a);
 }
 static inline VecF to_f(VecI a) { return _mm256_cvtepi32_ps(a); }
 
-static inline VecW load_w8(const std::byte* p) { return _mm256_load_si256(as_m256i(p)); }
+static inline VecW load_w8(const std::byte* p) { return _mm256_loadu_si256(as_m256i(p)); }
 static inline void store_w8(std::byte* p, VecW a) {
   _mm256_store_si256(reinterpret_cast<__m256i*>(p), a);
 }
 // The low (half 0) or high nibbles.
 static inline VecW load_w4(const std::byte* p, int half) {
-  const __m256i raw = _mm256_load_si256(as_m256i(p));
+  const __m256i raw = _mm256_loadu_si256(as_m256i(p));
   return _mm256_and_si256(half == 0 ? raw : _mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15));
 }
 static inline VecX broadcast_x(const int8_t* p) {

@@ -21,18 +21,18 @@ using VecW = __m512i;  // 16 rows x 4 uint8
 using VecX = __m512i;  // 4 int8, broadcast
 
 static inline VecF zero_f() { return _mm512_setzero_ps(); }
-static inline VecF load_f(const float* p) { return _mm512_load_ps(p); }
+static inline VecF load_f(const float* p) { return _mm512_loadu_ps(p); }
 static inline void store_f(float* p, VecF a) { _mm512_store_ps(p, a); }
 static inline VecF broadcast_f(const float* p) { return _mm512_set1_ps(*p); }
 static inline VecF fma(VecF a, VecF b, VecF c) { return _mm512_fmadd_ps(a, b, c); }
 static inline VecF mul(VecF a, VecF b) { return _mm512_mul_ps(a, b); }
 
 static inline VecF load_fp16(const std::byte* p) {
-  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(p)));
+  return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
 // kLanes x 2 bf16
 static inline void load_bf16_pairs(const std::byte* p, VecF& even, VecF& odd) {
-  const __m512i raw = _mm512_load_si512(p);
+  const __m512i raw = _mm512_loadu_si512(p);
   even = _mm512_castsi512_ps(_mm512_slli_epi32(raw, 16));
   odd = _mm512_castsi512_ps(_mm512_and_si512(raw, _mm512_set1_epi32(-65536)));
 }
@@ -42,15 +42,15 @@ static inline VecF load_int8_as_f(const std::byte* p) {
 }
 
 static inline VecI broadcast_i(const int32_t* p) { return _mm512_set1_epi32(*p); }
-static inline VecI load_i(const float* p) { return _mm512_load_si512(p); }
+static inline VecI load_i(const float* p) { return _mm512_loadu_si512(p); }
 static inline void store_i(float* p, VecI a) { _mm512_store_si512(p, a); }
 static inline VecF to_f(VecI a) { return _mm512_cvtepi32_ps(a); }
 
-static inline VecW load_w8(const std::byte* p) { return _mm512_load_si512(p); }
+static inline VecW load_w8(const std::byte* p) { return _mm512_loadu_si512(p); }
 static inline void store_w8(std::byte* p, VecW a) { _mm512_store_si512(p, a); }
 // The low (half 0) or high nibbles.
 static inline VecW load_w4(const std::byte* p, int half) {
-  const __m512i raw = _mm512_load_si512(p);
+  const __m512i raw = _mm512_loadu_si512(p);
   return _mm512_and_si512(half == 0 ? raw : _mm512_srli_epi16(raw, 4), _mm512_set1_epi8(15));
 }
 static inline VecX broadcast_x(const int8_t* p) {

@@ -184,6 +184,7 @@ TEST_P(KvStoreInt8Test, HasTheBitsOfTheScalarKernel) {
 TEST_P(KvStoreInt8Test, ZerosStayZeroAndWhatIsNotFiniteShows) {
   std::vector<float> x(8, 0.0f);
   std::vector<std::byte> row(8 * 4);
+  std::vector<std::byte> lane(8 * size_t{KvLayout::kPanelTokens});
   float scale = -1;
   GetParam()->value(x.data(), 8, row.data(), &scale);
   EXPECT_EQ(scale, 0.0f);
@@ -198,7 +199,7 @@ TEST_P(KvStoreInt8Test, ZerosStayZeroAndWhatIsNotFiniteShows) {
     GetParam()->value(x.data(), 8, row.data(), &scale);
     EXPECT_FALSE(std::isfinite(scale));
     EXPECT_EQ(row[12], std::byte{0});
-    GetParam()->key(x.data(), 8, false, row.data(), &scale);
+    GetParam()->key(x.data(), 8, false, lane.data(), &scale);
     EXPECT_FALSE(std::isfinite(scale));
   }
 }
