@@ -47,6 +47,7 @@ run "hostile input, ${seconds} s" "$python" tests/server/hostile_test.py "$serve
 run "chat page" "$python" tests/server/page_test.py "$server"
 run "schemathesis" "$python" tests/server/schema_test.py "$server" --examples 50
 run "official client" env LANNER_SCRIPTED_SERVER="$server" "$python" tests/server/openai_test.py "$lanner" "$model"
+run "tool calls" "$python" tests/server/tool_call_test.py "$lanner" "$model"
 run "soak, 200 streams, ${seconds} s" "$python" tests/server/soak_test.py "$server" --seconds "$seconds" --streams 200 \
   --health-p99-ms "$health" --rss-growth-mib "$growth"
 if [ -f "$model" ]; then
