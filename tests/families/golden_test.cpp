@@ -31,27 +31,6 @@ LlmConfig exact_config(int threads = 2) {
   return config;
 }
 
-using Logits = std::vector<float>;  // [num_tokens, vocab_size]
-
-Logits compute_logits(ModelRunner& runner, const std::vector<int32_t>& ids, int chunk_tokens) {
-  Logits all;
-  runner.logits(ids, chunk_tokens, [&](const Tensor& rows) {
-    for (int64_t i = 0; i < rows.num_rows(); ++i) {
-      all.insert(all.end(), rows.row<float>(i), rows.row<float>(i) + rows.size(-1));
-    }
-  });
-  return all;
-}
-
-double max_difference(const float* a, const float* b, size_t count) {
-  double worst = 0;
-  for (size_t i = 0; i < count; ++i) {
-    const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
-    if (!(difference <= worst)) worst = difference;  // NaN sticks
-  }
-  return worst;
-}
-
 // The error of each position, as a part of how much its logits differ from each other; the median
 // over the positions. A router whose choice hangs on the last bit sends a few tokens to another
 // expert, and that is no error of the cache.

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "base/json.h"
+#include "engine/model_runner.h"
 #include "weights/safetensors.h"
 
 namespace lanner {
@@ -70,6 +72,28 @@ inline GoldenCase load_golden_case(const std::string& family) {
     golden.prompts.push_back(std::move(prompt));
   }
   return golden;
+}
+
+using Logits = std::vector<float>;  // [num_tokens, vocab_size]
+
+inline Logits compute_logits(ModelRunner& runner, const std::vector<int32_t>& ids,
+                             int chunk_tokens = 0) {
+  Logits all;
+  runner.logits(ids, chunk_tokens, [&](const Tensor& rows) {
+    for (int64_t i = 0; i < rows.num_rows(); ++i) {
+      all.insert(all.end(), rows.row<float>(i), rows.row<float>(i) + rows.size(-1));
+    }
+  });
+  return all;
+}
+
+inline double max_difference(const float* a, const float* b, size_t count) {
+  double worst = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const double difference = std::abs(static_cast<double>(a[i]) - b[i]);
+    if (!(difference <= worst)) worst = difference;  // NaN sticks
+  }
+  return worst;
 }
 
 }  // namespace lanner
