@@ -96,8 +96,10 @@ void set_environment(const Rendezvous& rendezvous) {
   set("CCL_ATL_TRANSPORT", "ofi");
   // The name that it looks for is the development package's.
   set("CCL_OFI_LIBRARY_PATH", "libfabric.so.1");
-  set("CCL_ATL_SHM", is_one_host ? "1" : "0");
-  set("FI_PROVIDER", is_one_host ? "shm" : "tcp");
+  // Not libfabric's shared memory, on one host either: a rank that is killed leaves its locks held,
+  // on which the others spin inside a call that never returns, and its files in /dev/shm.
+  set("CCL_ATL_SHM", "0");
+  set("FI_PROVIDER", "tcp");
   // The default is a spinning thread per rank, which takes a core from the compute threads.
   set("CCL_WORKER_OFFLOAD", "0");
   // oneCCL sorts the network cards by name and takes the first, be it the loopback one.
@@ -293,7 +295,10 @@ class OneCclCommunicator final : public Communicator {
     LannerCclRequest* request = nullptr;
     // Whatever goes wrong now leaves a collective under way.
     is_broken_ = true;
-    if (begin(&request, error) != 0) throw_error(ErrorCode::kIo, "[distributed] oneCCL: {}", error);
+    if (begin(&request, error) != 0) {
+      rendezvous_->wait_for_failure();
+      throw_error(ErrorCode::kIo, "[distributed] oneCCL: {}", error);
+    }
     wait(what, has_limit, request);
     is_broken_ = false;
   }
@@ -306,9 +311,7 @@ class OneCclCommunicator final : public Communicator {
     for (int tests = 0;; ++tests) {
       int is_done = 0;
       if (plugin_.test(request, &is_done, error) != 0) {
-        // A rank that has died is the better explanation.
-        rendezvous_->wait_for_wake(milliseconds(500));
-        rendezvous_->throw_if_failed();
+        rendezvous_->wait_for_failure();
         throw_error(ErrorCode::kIo, "[distributed] oneCCL: {}", error);
       }
       if (is_done != 0) return;

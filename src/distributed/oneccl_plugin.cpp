@@ -148,7 +148,8 @@ int barrier(LannerCclComm* comm, LannerCclRequest** request, char* error) {
 
 int test(LannerCclRequest* request, int* is_done, char* error) {
   const int status = guarded(error, [&] { *is_done = request->event.test() ? 1 : 0; });
-  if (status != 0 || *is_done != 0) delete request;
+  // One that has failed is left behind: its destructor would wait for the collective, for ever.
+  if (status == 0 && *is_done != 0) delete request;
   return status;
 }
 

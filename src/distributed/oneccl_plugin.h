@@ -41,7 +41,8 @@ struct LannerCclPlugin {
                    struct LannerCclRequest** request, char* error);
   int (*barrier)(struct LannerCclComm* comm, struct LannerCclRequest** request, char* error);
 
-  // Carries a collective on without waiting. Frees the request once it is done, or has failed.
+  // Carries a collective on without waiting. Frees the request once it is done; one that has failed
+  // is left behind.
   int (*test)(struct LannerCclRequest* request, int* is_done, char* error);
 };
 

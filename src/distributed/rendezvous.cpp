@@ -25,6 +25,8 @@ using Clock = std::chrono::steady_clock;
 // Signs of life per silent time: a lost wake-up or two is no death.
 constexpr int kBeatsPerSilence = 10;
 constexpr std::chrono::seconds kSendTime{5};
+// A rank that has died is known as such by then, whatever else the machine is doing.
+constexpr std::chrono::seconds kExplanationTime{5};
 constexpr uint32_t kMaxBody = 4 << 20;
 // A rank answers once before it waits for the others' answers.
 constexpr size_t kMaxWaiting = 4;
@@ -123,6 +125,23 @@ struct Rendezvous::Impl {
                    kMaxBody);
     const std::lock_guard lock(peer.send_mutex);
     send_locked(peer, kind, body);
+  }
+
+  void send_data(Peer& peer, const std::string& body) {
+    try {
+      send(peer, FrameKind::kData, body);
+    } catch (const Error&) {
+      wait_for_failure();
+      throw;
+    }
+  }
+
+  // Throws the failure that ends the job if it becomes known within a moment: it explains more than
+  // the broken connection that a rank meets first.
+  void wait_for_failure() {
+    std::unique_lock lock(mutex);
+    changed.wait_for(lock, kExplanationTime, [&] { return has_failed.load(); });
+    if (has_failed) throw Error(ErrorCode::kIo, failure);
   }
 
   // Where the connection may be broken and that is found elsewhere.
@@ -274,9 +293,7 @@ struct Rendezvous::Impl {
       case FrameKind::kLeave:
         peer.has_left = true;
         has_left = true;
-        for (auto& other : peers) {
-          if (!other->has_left) try_send(*other, FrameKind::kOtherLeft, "");
-        }
+        tell_others_of_leaving();
         break;
       case FrameKind::kOtherLeft:
         has_left = true;
@@ -291,6 +308,14 @@ struct Rendezvous::Impl {
                     name_of(peer.link.rank));
     }
     changed.notify_all();
+  }
+
+  void tell_others_of_leaving() {
+    // A rank may leave as soon as it has the answer that the others are still to get.
+    const std::lock_guard lock(answer_mutex);
+    for (auto& other : peers) {
+      if (!other->has_left) try_send(*other, FrameKind::kOtherLeft, "");
+    }
   }
 
   void throw_failure() const {
@@ -329,6 +354,7 @@ struct Rendezvous::Impl {
   std::string interface;
   int stop_descriptor = -1;
 
+  std::mutex answer_mutex;   // held while rank 0 answers an exchange
   mutable std::mutex mutex;  // of what follows
   std::condition_variable changed;
   std::vector<std::deque<std::string>> inbox;  // by peer
@@ -391,10 +417,11 @@ std::vector<std::string> Rendezvous::exchange(const std::string& mine,
       append_value(packed, static_cast<uint32_t>(message.size()));
       packed += message;
     }
-    for (auto& peer : impl_->peers) impl_->send(*peer, FrameKind::kData, packed);
+    const std::lock_guard lock(impl_->answer_mutex);
+    for (auto& peer : impl_->peers) impl_->send_data(*peer, packed);
     return all;
   }
-  impl_->send(*impl_->peers.front(), FrameKind::kData, mine);
+  impl_->send_data(*impl_->peers.front(), mine);
   const std::string packed = std::move(impl_->collect(deadline).front());
   Reader reader(packed);
   for (int r = 0; r < size(); ++r) all.emplace_back(reader.take(reader.number()));
@@ -417,6 +444,8 @@ bool Rendezvous::has_left() const { return impl_->has_left; }
 void Rendezvous::throw_if_failed() const {
   if (impl_->has_failed) impl_->throw_failure();
 }
+
+void Rendezvous::wait_for_failure() { impl_->wait_for_failure(); }
 
 void Rendezvous::fail(const std::string& reason) noexcept {
   if (impl_->has_failed) return;

@@ -46,6 +46,9 @@ class Rendezvous {
   bool has_failed() const;
   bool has_left() const;  // one of the others
   void throw_if_failed() const;
+  // For whoever has met a broken connection: throws why the job ends if that becomes known within a
+  // moment, else returns.
+  void wait_for_failure();
 
   // Ends the job on all ranks: they get "rank N (host H) has failed: reason".
   void fail(const std::string& reason) noexcept;

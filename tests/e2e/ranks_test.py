@@ -145,6 +145,11 @@ class RanksTest(TestCase):
                     self.assertRegex(err, r"rank 1 .*(has died|has ended|has been silent)")
                     if number == signal.SIGSTOP:
                         self.assertIn(expected, err)
+                        rank_1.kill()
+                    rank_1.communicate()
+                    left = [name for name in os.listdir("/dev/shm")
+                            if name.startswith((f"{rank_0.pid}:", f"{rank_1.pid}:"))]
+                    self.assertEqual(left, [])
 
 
 class HostsTest(RanksTest):
