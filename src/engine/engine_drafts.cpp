@@ -13,7 +13,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Of a sequence in one step, unless LlmConfig::draft_tokens says otherwise.
-constexpr int kMaxDraftTokens = 8;
+constexpr int kMostDrafts = 8;
+static_assert(kMostDrafts <= kMaxDraftTokens);
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -35,11 +36,12 @@ struct Drafting {
 // For the sequences that go on. A step with a part of a prompt has no time left over.
 void EngineLoop::propose_drafts(const SchedulerOutput& output) {
   if ((!has_ngrams_ && draft_model_ == nullptr) || scheduler_->has_prompt()) return;
-  const int most = fixed_draft_tokens_ > 0 ? fixed_draft_tokens_ : kMaxDraftTokens;
+  const int most = fixed_draft_tokens_ > 0 ? fixed_draft_tokens_ : kMostDrafts;
   struct GoingOn {
     const Sequence* sequence;
     RunningSequence* running;
     std::span<const int32_t> ngram;
+    size_t proposal;
   };
   std::vector<GoingOn> going_on;
   std::vector<DraftPlanner::Proposal> proposals;
@@ -47,48 +49,76 @@ void EngineLoop::propose_drafts(const SchedulerOutput& output) {
     RunningSequence* running = find(scheduled.id);
     const Sequence* sequence = scheduler_->find(scheduled.id);
     if (sequence == nullptr || !sequence->has_output()) continue;
-    DraftPlanner::Proposal& proposal = proposals.emplace_back();
+    proposals.emplace_back();
     if (running == nullptr || sequence->is_beam()) continue;
     running->drafts_by_model = false;
     running->distributions.clear();
-    GoingOn& added = going_on.emplace_back(GoingOn{sequence, running, {}});
+    std::span<const int32_t> ngram;
     if (has_ngrams_) {
       if (!running->drafter) {
         // Of two proposals the model's is the better one, but for a text that is being copied.
         const bool rarely = draft_model_ != nullptr;
         running->drafter = std::make_unique<NgramDrafter>(
-            most, rarely ? NgramDrafter::kLongest : NgramDrafter::kShortest);
+            most, rarely ? NgramDrafter::kLongest : NgramDrafter::kShortest, ngram_acceptance_);
       }
-      added.ngram = running->drafter->propose(sequence->tokens);
+      ngram = running->drafter->propose(sequence->tokens);
     }
-    proposal.by_model = added.ngram.empty() && draft_model_ != nullptr &&
-                        sequence->num_tokens() + most < draft_model_->max_context();
-    proposal.most = proposal.by_model ? most : static_cast<int>(added.ngram.size());
-    proposal.acceptance =
-        (proposal.by_model ? running->model_acceptance : running->ngram_acceptance).rate();
+    going_on.push_back({sequence, running, ngram, proposals.size() - 1});
+    proposals.back() = proposal_of(*sequence, *running, ngram, most);
   }
-  const int limit = fixed_draft_tokens_ > 0 ? most : draft_planner_.plan(proposals, most);
-  if (limit == 0) return;
+  std::vector<int> counts(proposals.size(), most);
+  if (fixed_draft_tokens_ == 0) counts = draft_planner_.plan(proposals);
   int catch_up_budget = max_tokens_per_step_;
   for (const GoingOn& it : going_on) {
-    const auto count = static_cast<size_t>(limit);
-    if (!it.ngram.empty()) {
-      scheduler_->set_drafts(it.sequence->params.id,
-                             it.ngram.first(std::min(count, it.ngram.size())));
-    } else if (draft_model_ != nullptr) {
-      set_model_drafts(*it.sequence, *it.running, limit, catch_up_budget);
+    const int count = std::min(counts[it.proposal], proposals[it.proposal].most);
+    if (count == 0) continue;
+    if (proposals[it.proposal].by_model) {
+      set_model_drafts(*it.sequence, *it.running, count, catch_up_budget);
+    } else {
+      scheduler_->set_drafts(it.sequence->params.id, it.ngram.first(static_cast<size_t>(count)));
     }
   }
+}
+
+DraftPlanner::Proposal EngineLoop::proposal_of(const Sequence& sequence, RunningSequence& running,
+                                               std::span<const int32_t> ngram, int most) const {
+  const std::optional<int> max_tokens = sequence.params.max_tokens;
+  DraftPlanner::Proposal proposal;
+  proposal.remaining = max_context_ - sequence.num_tokens();
+  if (max_tokens) {
+    proposal.remaining = std::min(proposal.remaining, *max_tokens - sequence.num_output_tokens());
+  }
+  most = std::clamp(proposal.remaining - 1, 0, most);  // the last token comes with any step
+  if (!ngram.empty()) {
+    proposal.most = std::min(most, static_cast<int>(ngram.size()));
+    for (int i = 0; i < proposal.most; ++i) {
+      proposal.chances[static_cast<size_t>(i)] = running.drafter->chance(i);
+    }
+    return proposal;
+  }
+  if (draft_model_ == nullptr || sequence.num_tokens() + most >= draft_model_->max_context()) {
+    return proposal;
+  }
+  proposal.by_model = true;
+  proposal.most = most;
+  proposal.chances.fill(running.model_acceptance.rate());
+  proposal.missing = sequence.num_computed -
+                     draft_model_->num_computed(sequence.blocks.blocks(), sequence.num_computed);
+  return proposal;
+}
+
+void EngineLoop::note_draft_seconds(double seconds) {
+  draft_seconds_ += seconds;
+  step_draft_seconds_ += seconds;
 }
 
 // Asks for room; fill_drafts() makes the tokens.
 void EngineLoop::set_model_drafts(const Sequence& sequence, RunningSequence& running, int count,
                                   int& catch_up_budget) {
-  if (sequence.num_tokens() + count >= draft_model_->max_context()) return;
   if (!draft_model_->knows(std::span(sequence.tokens).last(2))) return;
   const auto start = Clock::now();
   const bool ready = catch_up(sequence, catch_up_budget);
-  draft_seconds_ += seconds_since(start);
+  note_draft_seconds(seconds_since(start));
   if (!ready) return;
   running.drafts_by_model = true;
   scheduler_->set_drafts(sequence.params.id, std::vector<int32_t>(static_cast<size_t>(count), 0));
@@ -109,8 +139,10 @@ bool EngineLoop::catch_up(const Sequence& sequence, int& budget) {
   const auto tokens = std::span(sequence.tokens).subspan(static_cast<size_t>(begin), count);
   if (!draft_model_->knows(tokens)) return false;
   budget -= static_cast<int>(count);
+  const auto start = Clock::now();
   draft_model_->forward(std::vector{DraftModel::Part{blocks, tokens, begin}},
                         /*wants_logits=*/false);
+  draft_planner_.note_catch_up(static_cast<int>(count), seconds_since(start));
   return static_cast<int>(count) == missing;
 }
 
@@ -182,7 +214,7 @@ void EngineLoop::fill_drafts(SchedulerOutput& output) {
       }
     }
   }
-  draft_seconds_ += seconds_since(start);
+  note_draft_seconds(seconds_since(start));
 }
 
 // What became of the drafts of a step.
@@ -191,11 +223,10 @@ void EngineLoop::note_drafts(RunningSequence& running, const ScheduledSequence& 
   const auto drafts = output.tokens_of(scheduled).last(static_cast<size_t>(scheduled.num_drafts));
   const auto accepted =
       static_cast<int>(std::ranges::mismatch(drafts, tokens).in1 - drafts.begin());
-  const bool by_model = running.drafts_by_model;
-  (by_model ? running.model_acceptance : running.ngram_acceptance)
-      .learn(scheduled.num_drafts, accepted);
-  (by_model ? model_acceptance_ : ngram_acceptance_).learn(scheduled.num_drafts, accepted);
-  if (!by_model && running.drafter) running.drafter->learn(scheduled.num_drafts, accepted);
+  if (running.drafts_by_model) {  // those of a lookup are its drafter's business
+    running.model_acceptance.learn(scheduled.num_drafts, accepted);
+    model_acceptance_.learn(scheduled.num_drafts, accepted);
+  }
   const std::lock_guard lock(mutex_);
   stats_.draft_tokens += scheduled.num_drafts;
   stats_.accepted_tokens += accepted;

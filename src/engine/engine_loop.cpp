@@ -201,8 +201,8 @@ void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_out
   running.num_left = has_beams ? request.sampling.n : params.width;
   running.sequences.resize(static_cast<size_t>(running.num_left));
   for (RunningSequence& sequence : running.sequences) {
-    sequence.ngram_acceptance = ngram_acceptance_;
-    sequence.model_acceptance = model_acceptance_;
+    sequence.model_acceptance = draft_planner_.may_try() ? AcceptanceRate(kHopedAcceptance)
+                                                         : model_acceptance_.begin_again();
   }
   const auto refuse = [&](const std::string& error) {
     for (int i = 0; i < running.num_left; ++i) {
@@ -424,7 +424,14 @@ bool EngineLoop::is_decode(const SchedulerOutput& output) const {
 
 void EngineLoop::count(const SchedulerOutput& output, const StepResult& result, double seconds) {
   const bool decodes = is_decode(output);
-  if (decodes) draft_planner_.note_step(static_cast<int>(output.tokens.size()), seconds);
+  const double draft_seconds = std::exchange(step_draft_seconds_, 0);
+  if (decodes) {
+    draft_planner_.note_step({.sequences = static_cast<int>(output.sequences.size()),
+                              .rows = static_cast<int>(output.tokens.size()),
+                              .new_tokens = static_cast<int>(result.tokens.size()),
+                              .seconds = seconds,
+                              .draft_seconds = draft_seconds});
+  }
   const std::lock_guard lock(mutex_);
   if (decodes) {
     stats_.decode_tokens += std::ssize(result.tokens);

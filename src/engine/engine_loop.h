@@ -50,6 +50,8 @@ class EngineLoop {
   }
 
  private:
+  // A draft model's, as long as nothing is known of it.
+  static constexpr double kHopedAcceptance = 0.7;
   using Requests = std::unordered_map<RequestId, RunningRequest>;
 
   void make_runner(const ModelFiles& files, const LlmConfig& config,
@@ -72,10 +74,13 @@ class EngineLoop {
 
   // engine_drafts.cpp
   void propose_drafts(const SchedulerOutput& output);
+  DraftPlanner::Proposal proposal_of(const Sequence& sequence, RunningSequence& running,
+                                     std::span<const int32_t> ngram, int most) const;
   void set_model_drafts(const Sequence& sequence, RunningSequence& running, int count,
                         int& catch_up_budget);
   bool catch_up(const Sequence& sequence, int& budget);
   void fill_drafts(SchedulerOutput& output);
+  void note_draft_seconds(double seconds);
   void note_drafts(RunningSequence& running, const ScheduledSequence& scheduled,
                    std::span<const int32_t> tokens, const SchedulerOutput& output);
   void deliver(const SequenceEvent& event);
@@ -108,9 +113,11 @@ class EngineLoop {
   std::unique_ptr<DraftModel> draft_model_;
   DraftPlanner draft_planner_;
   int fixed_draft_tokens_ = 0;  // LlmConfig::draft_tokens
-  AcceptanceRate ngram_acceptance_{0.5};
-  AcceptanceRate model_acceptance_{0.7};
+  // Of all sequences; the draft model's forgets slowly, as many begin with it.
+  NgramAcceptance ngram_acceptance_;
+  AcceptanceRate model_acceptance_{kHopedAcceptance, 0.04};
   double draft_seconds_ = 0;
+  double step_draft_seconds_ = 0;  // of them, for the step under way
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "engine/acceptance_rate.h"
 #include "engine/beam_search.h"
-#include "engine/draft_planner.h"
 #include "engine/engine.h"
 #include "engine/ngram_drafter.h"
 #include "engine/pooler.h"
@@ -21,8 +21,7 @@ struct RunningSequence {
   std::optional<TokenCounts> counts;  // for the penalties, if there are any
   std::unique_ptr<TokenConstraint> constraint;
   std::unique_ptr<NgramDrafter> drafter;
-  AcceptanceRate ngram_acceptance{0};  // both begin with the engine's own
-  AcceptanceRate model_acceptance{0};
+  AcceptanceRate model_acceptance{0};            // of a draft model
   bool drafts_by_model = false;                  // those of the next step
   std::vector<DraftDistribution> distributions;  // of the first ones, where they were drawn
   std::vector<PositionScores> logprobs;          // of the tokens of this step

@@ -21,7 +21,8 @@ Ids propose(NgramDrafter& drafter, const Ids& tokens) {
 }
 
 TEST(NgramDrafter, ProposesWhatCameAfterTheLongestEndThatOccurredBefore) {
-  NgramDrafter drafter(4);
+  NgramAcceptance all;
+  NgramDrafter drafter(4, NgramDrafter::kShortest, all);
   EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 6, 9, 2, 3}), (Ids{4, 5, 6, 9}));
   EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 6, 9, 2, 3, 8}), Ids{});
   // After (9, 2, 3) came 8, after (2, 3) lately too.
@@ -29,25 +30,47 @@ TEST(NgramDrafter, ProposesWhatCameAfterTheLongestEndThatOccurredBefore) {
 }
 
 TEST(NgramDrafter, GoesOnWithALoopBeyondTheEnd) {
-  NgramDrafter drafter(6);
+  NgramAcceptance all;
+  NgramDrafter drafter(6, NgramDrafter::kShortest, all);
   EXPECT_EQ(propose(drafter, {5, 1, 2, 1, 2, 1, 2}), (Ids{1, 2, 1, 2, 1, 2}));
 }
 
-TEST(NgramDrafter, HoldsBackWhereItIsWrong) {
-  NgramDrafter drafter(8);
-  Ids tokens = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 1, 2};
-  EXPECT_EQ(propose(drafter, tokens).size(), 8u);
-  drafter.learn(8, 0);
-  EXPECT_TRUE(propose(drafter, tokens).empty()) << "a pause of one";
-  EXPECT_EQ(propose(drafter, tokens).size(), 4u);
-  drafter.learn(4, 0);
-  EXPECT_TRUE(propose(drafter, tokens).empty());
-  EXPECT_TRUE(propose(drafter, tokens).empty());
-  EXPECT_EQ(propose(drafter, tokens).size(), 2u);
-  drafter.learn(2, 2);
-  EXPECT_EQ(propose(drafter, tokens).size(), 4u);
-  drafter.learn(4, 4);
-  EXPECT_EQ(propose(drafter, tokens).size(), 8u);
+TEST(NgramDrafter, LooksForNothingShorterThanItShould) {
+  NgramAcceptance all;
+  NgramDrafter drafter(4, NgramDrafter::kLongest, all);
+  EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 9, 2, 3, 4}), Ids{});
+  EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 9, 2, 3, 4, 7, 1, 2, 3, 4}), (Ids{5, 9, 2, 3}));
+}
+
+TEST(NgramDrafter, LearnsHowOftenItIsRightAlsoWhereNothingIsVerified) {
+  NgramAcceptance all;
+  const double prior = all.after(2).rate();
+  NgramDrafter copying(4, NgramDrafter::kShortest, all);
+  Ids tokens;
+  for (int i = 0; i < 60; ++i) tokens.push_back(i % 20);
+  Ids seen(tokens.begin(), tokens.begin() + 20);
+  for (size_t i = 20; i < tokens.size(); ++i) {
+    propose(copying, seen);
+    seen.push_back(tokens[i]);
+  }
+  ASSERT_EQ(propose(copying, seen).size(), 4u);
+  EXPECT_GT(copying.chance(0), 0.9);
+  EXPECT_GT(copying.chance(3), 0.9);
+  EXPECT_GT(all.after(16).rate(), 0.9);
+  // Every two tokens have occurred before, and something else followed.
+  NgramDrafter wrong(4, NgramDrafter::kShortest, all);
+  seen = {1, 2};
+  for (int i = 0; i < 30; ++i) {
+    propose(wrong, seen);
+    for (const int32_t token : {100 + i, 1, 2}) seen.push_back(token);
+  }
+  EXPECT_EQ(propose(wrong, seen).size(), 4u);
+  EXPECT_LT(wrong.chance(0), 0.05);
+  EXPECT_LT(all.after(2).rate(), prior);
+  EXPECT_GT(all.after(16).rate(), 0.9) << "which tells nothing of long copies";
+  NgramDrafter next(4, NgramDrafter::kShortest, all);
+  propose(next, {7, 8, 9, 7, 8});
+  EXPECT_LT(next.chance(0), 0.1) << "another sequence begins with what is known";
 }
 
 class SpeculationTest : public testing::Test {
