@@ -420,7 +420,7 @@ TEST(Sampler, DraftsChangeNothingButTheNumberOfSteps) {
     // All at once, with drafts that go wrong at some place.
     const size_t wrong = seed % 4;
     std::vector<int32_t> drafts(expected.begin(), expected.begin() + 3);
-    if (wrong < 3) drafts[wrong] = (drafts[wrong] + 1) % kVocabSize;
+    if (wrong < 3) drafts[wrong] = (drafts[wrong] + 1) % static_cast<int>(kVocabSize);
     TokenCounts again(std::vector<int32_t>{1});
     SamplingRow row{.params = &params, .seed = seed};
     row.counts = &again;
