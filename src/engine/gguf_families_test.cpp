@@ -81,16 +81,16 @@ class RepeatedLayers : public Checkpoint {
   RepeatedLayers(std::unique_ptr<Checkpoint> inner, int first, int layers)
       : inner_(std::move(inner)) {
     std::map<int, std::vector<std::string>> of_layer;
-    static const std::regex kLayer(R"(model\.layers\.(\d+)(\..*))");
-    std::smatch match;
+    const std::string prefix = "model.layers.";
     int count = 0;
     for (const std::string& name : inner_->names()) {
-      if (!std::regex_match(name, match, kLayer)) {
+      if (!name.starts_with(prefix)) {
         names_[name] = name;
         continue;
       }
-      const int layer = std::stoi(match[1]);
-      of_layer[layer].push_back(match[2]);
+      const size_t end = name.find('.', prefix.size());
+      const int layer = std::stoi(name.substr(prefix.size(), end - prefix.size()));
+      of_layer[layer].push_back(name.substr(end));
       count = std::max(count, layer + 1);
     }
     for (int i = 0; i < layers; ++i) {
