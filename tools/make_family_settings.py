@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what transformers computes for other settings of the families in tests/golden.
+"""Writes what the reference computes for other settings of the families in tests/golden: that is
+transformers, or tools/custom_code_families.py for those that transformers has no code for (which
+need neither it nor torch).
 
 Each case is a golden folder's config.json with changed keys and a small vocabulary. Its weights
 are a hash of the tensor's name and the element's number (value() below, HashedCheckpoint in
@@ -15,9 +17,8 @@ import sys
 import tempfile
 
 import numpy as np
-import torch
-import transformers
-from safetensors.numpy import load_file, save_file
+
+import custom_code_families as custom
 
 GOLDEN = pathlib.Path(__file__).resolve().parent.parent / "tests/golden"
 VOCAB = 61
@@ -182,6 +183,84 @@ SETTINGS = {
 SAVED = ("bloom", "deepseek_v2", "deepseek_v3", "falcon-rw", "gemma3_text", "gpt_oss",
          "phi3-longrope", "qwen3_moe")
 
+# --- Families of custom_code_families.py ---
+QWEN = {"hidden_size": 48, "num_attention_heads": 4, "kv_channels": 12, "intermediate_size": 88,
+        "seq_length": 16}
+GLM1 = {"hidden_size": 48, "num_attention_heads": 4, "inner_hidden_size": 56, "bos_token_id": 60,
+        "gmask_token_id": 59, "mask_token_id": 58}
+GLM2 = {"hidden_size": 48, "num_attention_heads": 4, "kv_channels": 12, "ffn_hidden_size": 40,
+        "multi_query_group_num": 2, "num_layers": 2}
+BAICHUAN = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 40}
+INTERNLM = {"hidden_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 40,
+            "max_position_embeddings": 128}
+CUSTOM = {
+    "qwen-heads3": ("qwen", {**QWEN, "num_attention_heads": 3, "kv_channels": 16, "seq_length": 64}),
+    "qwen-ntk-logn": ("qwen", {**QWEN, "num_hidden_layers": 3}),
+    "qwen-ntk-only": ("qwen", {**QWEN, "seq_length": 20, "use_logn_attn": False}),
+    "qwen-logn-only": ("qwen", {**QWEN, "seq_length": 20, "use_dynamic_ntk": False}),
+    "qwen-neither": ("qwen", {**QWEN, "use_dynamic_ntk": False, "use_logn_attn": False}),
+    "qwen-bias": ("qwen", {**QWEN, "no_bias": False, "rotary_emb_base": 500000.0}),
+    "qwen-wide": ("qwen", {**QWEN, "num_attention_heads": 5, "kv_channels": 14, "intermediate_size": 102}),
+    "qwen-partial": ("qwen", {**QWEN, "rotary_pct": 0.5}),
+    "qwen-unscaled": ("qwen", {**QWEN, "scale_attn_weights": False}),
+    "qwen-tied": ("qwen", {**QWEN, "tie_word_embeddings": True, "layer_norm_epsilon": 1e-2}),
+    "chatglm-heads3": ("chatglm", {**GLM1, "hidden_size": 36, "num_attention_heads": 3, "num_layers": 3}),
+    "chatglm-inner": ("chatglm", {**GLM1, "inner_hidden_size": DROP, "layernorm_epsilon": 1e-2}),
+    "chatglm-mask": ("chatglm", {**GLM1, "hidden_size": 40, "num_attention_heads": 5}),
+    "chatglm-several": ("chatglm", {**GLM1, "num_layers": 3}),
+    "chatglm-late-gmask": ("chatglm", GLM1),
+    "chatglm-short-context": ("chatglm", GLM1),
+    "chatglm2-mqa": ("chatglm2", {**GLM2, "num_attention_heads": 5, "multi_query_group_num": 1}),
+    "chatglm2-groups3": ("chatglm2", {**GLM2, "num_attention_heads": 6, "multi_query_group_num": 3,
+                                      "kv_channels": 16, "num_layers": 4}),
+    "chatglm2-mha": ("chatglm2", {**GLM2, "num_attention_heads": 3, "multi_query_attention": False}),
+    "chatglm2-bias": ("chatglm2", {**GLM2, "add_bias_linear": True, "add_qkv_bias": False}),
+    "chatglm2-no-bias": ("chatglm2", {**GLM2, "add_qkv_bias": False}),
+    "chatglm2-layer-norm": ("chatglm2", {**GLM2, "rmsnorm": False, "layernorm_epsilon": 1e-2}),
+    "chatglm2-no-last-norm": ("chatglm2", {**GLM2, "post_layer_norm": False}),
+    "chatglm2-normed-residual": ("chatglm2", {**GLM2, "apply_residual_connection_post_layernorm": True}),
+    "chatglm3-all": ("chatglm3-32k", {
+        **GLM2, "rope_ratio": 2.5, "rmsnorm": False, "post_layer_norm": False, "add_bias_linear": True,
+        "apply_residual_connection_post_layernorm": True, "multi_query_group_num": 1}),
+    "chatglm3-32k": ("chatglm3-32k", {**GLM2, "num_attention_heads": 2, "kv_channels": 20, "num_layers": 5}),
+    "chatglm-glm4-groups4": ("chatglm-glm4", {**GLM2, "num_attention_heads": 8, "multi_query_group_num": 4,
+                                              "kv_channels": 8, "num_hidden_layers": 2, "rope_ratio": 10000,
+                                              "original_rope": False}),
+    "baichuan-7b-heads5": ("baichuan-7b", {**BAICHUAN, "hidden_size": 60, "num_attention_heads": 5,
+                                           "num_hidden_layers": 3}),
+    "baichuan-7b-tied": ("baichuan-7b", {**BAICHUAN, "num_attention_heads": 3, "hidden_act": "gelu",
+                                         "tie_word_embeddings": True}),
+    "baichuan-13b-heads7": ("baichuan-13b", {**BAICHUAN, "hidden_size": 42, "num_attention_heads": 7}),
+    "baichuan-13b-heads12": ("baichuan-13b", {**BAICHUAN, "num_attention_heads": 12, "num_hidden_layers": 3}),
+    "baichuan-13b-heads1": ("baichuan-13b", {**BAICHUAN, "num_attention_heads": 1, "hidden_act": "relu"}),
+    "baichuan2-7b-tied": ("baichuan2-7b", {**BAICHUAN, "tie_word_embeddings": True}),
+    "baichuan2-7b-plain-head": ("baichuan2-7b", {**BAICHUAN, "norm_head": False, "rms_norm_eps": 1e-2}),
+    "baichuan2-13b-z-loss": ("baichuan2-13b", {**BAICHUAN, "hidden_size": 44, "num_attention_heads": 11,
+                                               "z_loss_weight": 0.002}),
+    "internlm2-mqa": ("internlm2", {**INTERNLM, "num_attention_heads": 3, "num_key_value_heads": 1}),
+    "internlm2-mha": ("internlm2", {**INTERNLM, "num_key_value_heads": DROP, "num_hidden_layers": 3}),
+    "internlm2-bias": ("internlm2", {**INTERNLM, "hidden_size": 60, "num_attention_heads": 6, "bias": True}),
+    "internlm2-tied": ("internlm2", {**INTERNLM, "tie_word_embeddings": True, "hidden_act": "gelu",
+                                     "rope_theta": 500.0}),
+    "internlm2-linear": ("internlm2", {**INTERNLM, "rope_scaling": {"type": "linear", "factor": 2.5}}),
+    "internlm2-dynamic": ("internlm2", {**INTERNLM, "max_position_embeddings": 24,
+                                        "rope_scaling": {"type": "dynamic", "factor": 3.0}}),
+}
+# Prompts of ChatGLM-6B mark where the answer goes and where it begins: {index: token}.
+MARKS = {
+    "chatglm-heads3": {6: 59, 7: 60},
+    "chatglm-inner": {38: 59, 39: 60},
+    "chatglm-mask": {3: 58, 9: 60},
+    "chatglm-several": {4: 58, 8: 59, 11: 60, 20: 59, 21: 60, 30: 58},
+    "chatglm-late-gmask": {5: 58, 10: 60, 19: 59},
+    "chatglm-short-context": {0: 59, 1: 60},
+}
+# The longest prompt, and those of its beginnings that are decoded from.
+CUSTOM_LENGTH = 45
+CUSTOM_PROMPTS = (10, 16, 20, 24, 32, 33, 40, CUSTOM_LENGTH)
+CUSTOM_ROWS = (0, 15, 19, 32, CUSTOM_LENGTH - 1)
+GREEDY_STEPS = 12
+
 
 def uniform(name, count):
     """Numbers in [-1, 1): splitmix64 of the name's FNV-1a hash and the element's number."""
@@ -212,13 +291,13 @@ def value(name, shape, centre):
 def config_of(base, changes):
     config = json.loads((GOLDEN / base / "config.json").read_text())
     config["padded_vocab_size" if "padded_vocab_size" in config else "vocab_size"] = VOCAB
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        if config.get(key) is not None:
+            config[key] = 2
     for key, new in changes.items():
         config[key] = new
         if new is DROP:
             del config[key]
-    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
-        if config.get(key) is not None:
-            config[key] = 2
     if "n_inner" not in changes and "n_inner" in config:
         config["n_inner"] = None
     return config
@@ -228,7 +307,49 @@ def has_no_effect(name):
     return name.endswith(("inv_freq", ".attn.bias", "masked_bias"))
 
 
+def prompt_of(name, length):
+    return [int(i) for i in np.floor((uniform("prompt " + name, length) + 1) / 2 * (VOCAB - 3) + 3)]
+
+
+def write_case(target, name, case):
+    lines = ",\n".join(f'"{key}": {json.dumps(part, separators=(",", ":"))}' for key, part in case.items())
+    (target / f"{name}.json").write_text("{\n" + lines + "\n}\n")
+
+
+def rounded(logits, rows):
+    return [[float(f"{x:.6g}") for x in logits[row]] for row in rows]
+
+
+def make_custom(target, name, base, changes):
+    config = config_of(base, changes)
+    shapes = custom.tensors(config)
+    weights = {n: value(n, s, 1.0).astype(np.float64) for n, s in shapes.items()}
+    ids = prompt_of(name, CUSTOM_LENGTH)
+    if name in MARKS:
+        ids = [MARKS[name].get(i, min(token, 57)) for i, token in enumerate(ids)]
+    logits = custom.logits(config, weights, ids)
+    lengths = [n for n in CUSTOM_PROMPTS if name not in MARKS or 60 in ids[:n]]
+    greedy = []
+    for length in lengths:
+        tokens, margins = custom.greedy(config, weights, ids[:length], GREEDY_STEPS)
+        doubtful = [i for i, margin in enumerate(margins) if margin < custom.CLEAR_MARGIN]
+        clear = tokens[:doubtful[0]] if doubtful else tokens
+        if clear:
+            greedy.append({"prompt": length, "tokens": clear})
+    case = {"reference": "tools/custom_code_families.py", "config": config, "norm_centre": 1.0, "ids": ids,
+            "rows": list(CUSTOM_ROWS), "tensors": shapes, "logits": rounded(logits, CUSTOM_ROWS),
+            "greedy": greedy}
+    write_case(target, name, case)
+    print(name, f"largest logit {np.abs(logits).max():.3g}, greedy tokens", *(len(g["tokens"]) for g in greedy),
+          flush=True)
+
+
 def make(target, name, base, changes):
+    import torch  # here, because make_custom needs neither
+    import transformers
+    from safetensors.numpy import load_file, save_file
+
+    transformers.logging.set_verbosity_error()
     config = config_of(base, changes)
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as temp:
@@ -246,23 +367,23 @@ def make(target, name, base, changes):
         (folder / "config.json").write_text(json.dumps(config))
         model = transformers.AutoModelForCausalLM.from_pretrained(
             folder, attn_implementation="eager", dtype=torch.float32).eval()
-    ids = [int(i) for i in np.floor((uniform("prompt " + name, LENGTH) + 1) / 2 * (VOCAB - 3) + 3)]
+    ids = prompt_of(name, LENGTH)
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0].double().numpy()
-    rows = [[float(f"{x:.6g}") for x in logits[row]] for row in ROWS]
     case = {"reference": f"transformers {transformers.__version__}", "config": config,
-            "norm_centre": centre, "ids": ids, "rows": list(ROWS), "tensors": shapes, "logits": rows}
-    lines = ",\n".join(f'"{key}": {json.dumps(part, separators=(",", ":"))}' for key, part in case.items())
-    (target / f"{name}.json").write_text("{\n" + lines + "\n}\n")
+            "norm_centre": centre, "ids": ids, "rows": list(ROWS), "tensors": shapes, "logits": rounded(logits, ROWS)}
+    write_case(target, name, case)
     print(name, f"largest logit {np.abs(logits).max():.3g}", flush=True)
 
 
 def main():
-    transformers.logging.set_verbosity_error()
     target = pathlib.Path(sys.argv[1])
     target.mkdir(exist_ok=True)
-    for name in sys.argv[2:] or [*SETTINGS, *(f"{name}-saved" for name in SAVED)]:
+    for name in sys.argv[2:] or [*CUSTOM, *SETTINGS, *(f"{name}-saved" for name in SAVED)]:
         try:
+            if name in CUSTOM:
+                make_custom(target, name, *CUSTOM[name])
+                continue
             base = name.removesuffix("-saved")  # also of a golden folder as it is
             make(target, name, *SETTINGS.get(name, SETTINGS.get(base, (base, {}))))
         except Exception as error:  # the others first

@@ -43,6 +43,7 @@ DecoderSpec chatglm(const ConfigReader& c) {
     norm.has_bias = false;
   }
   const bool bias = c.optional_bool("add_bias_linear", false);
+  const bool qkv_bias = c.optional_bool("add_qkv_bias", false);
   BlockConfig block;
   block.residual = c.optional_bool("apply_residual_connection_post_layernorm", false)
                        ? Residual::kNormedInput
@@ -65,11 +66,11 @@ DecoderSpec chatglm(const ConfigReader& c) {
   attention.rope =
       plain_rope(attention.head_dim / 2, 10000.0 * c.optional_double("rope_ratio", 1.0),
                  c.required_int("seq_length"), RopeStyle::kPairs);
-  c.refuse_unless("original_rope", true);
+  c.optional_bool("original_rope", true);  // the published code has one way to rotate
   c.refuse_unless("interleaved_qkv", false);
   attention.qkv_weights = QkvWeights::kStacked;
   attention.qkv = "query_key_value";
-  attention.qkv_bias = bias || c.optional_bool("add_qkv_bias", false);
+  attention.qkv_bias = bias || qkv_bias;
   attention.output = "dense";
   attention.output_bias = bias;
   block.mlp_norm = norm.named("post_attention_layernorm");

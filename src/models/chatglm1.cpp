@@ -5,6 +5,7 @@
 // normed input times sqrt(2 num_layers).
 #include <cmath>
 
+#include "base/error.h"
 #include "models/families.h"
 
 namespace lanner {
@@ -38,6 +39,9 @@ DecoderSpec chatglm1(const ConfigReader& c) {
   attention.hidden = spec.hidden_size;
   attention.num_heads = attention.num_kv_heads = c.required_int("num_attention_heads");
   attention.head_dim = head_dim_of(c, "num_attention_heads", spec.hidden_size, attention.num_heads);
+  check_argument(attention.head_dim % 4 == 0,
+                 "{}: heads of {} elements have no two halves of pairs to turn",
+                 c.key_path("num_attention_heads"), attention.head_dim);
   attention.scale = 1.0f / std::sqrt(static_cast<float>(attention.head_dim));
   attention.rope = plain_rope(attention.head_dim / 2, 10000.0, spec.max_position);
   attention.rope->fp16_frequencies = true;  // as the published code keeps them

@@ -24,19 +24,16 @@ DecoderSpec qwen(const ConfigReader& c) {
   attention.head_dim = c.required_int("kv_channels", {.min = 2});
   const double turned = attention.head_dim * c.optional_double("rotary_pct", 1.0, {.max = 1.0});
   const int rotary_dim = static_cast<int>(turned);
-  check_argument(attention.head_dim % 2 == 0 && rotary_dim >= 2 && rotary_dim % 2 == 0,
-                 "{}: is {}, expected an even number of which an even number is rotated",
+  check_argument(attention.head_dim % 2 == 0, "{}: is {}, expected an even number",
                  c.key_path("kv_channels"), attention.head_dim);
+  check_argument(rotary_dim >= 2 && rotary_dim % 2 == 0,
+                 "{}: rotates {} of {} elements of a head; expected an even number of them",
+                 c.key_path("rotary_pct"), rotary_dim, attention.head_dim);
   const bool scaled = c.optional_bool("scale_attn_weights", true);
   attention.scale = scaled ? 1.0f / std::sqrt(static_cast<float>(attention.head_dim)) : 1.0f;
   attention.rope = plain_rope(rotary_dim, c.optional_double("rotary_emb_base", 10000.0), trained);
-  spec.max_position = trained;
-  if (c.optional_bool("use_dynamic_ntk", false)) {
-    attention.rope->scaling = RopeScaling::kPromptNtk;
-    spec.max_position = std::max(trained, c.required_int("max_position_embeddings"));
-  } else {
-    c.optional_int("max_position_embeddings");
-  }
+  spec.max_position = std::max(trained, c.optional_int("max_position_embeddings", trained));
+  if (c.optional_bool("use_dynamic_ntk", false)) attention.rope->scaling = RopeScaling::kPromptNtk;
   if (c.optional_bool("use_logn_attn", false)) attention.log_n_length = trained;
   attention.qkv_bias = true;
   attention.qkv_weights = QkvWeights::kStacked;

@@ -83,6 +83,26 @@ TEST_P(FamilyConfigTest, SizesThatCannotBeAreRefused) {
   }
 }
 
+// No setting hides another key of the family, so that it would be taken for one of nobody's.
+TEST_P(FamilyConfigTest, EachKeyIsKnownWhateverTheOthersSay) {
+  const Json config = golden_config(GetParam());
+  for (const auto& [key, value] : config.items()) {
+    if (has_no_effect(key)) continue;
+    SCOPED_TRACE(key);
+    Json changed = config;
+    if (value.is_boolean()) {
+      changed[key] = !value.get<bool>();
+    } else {
+      changed[key] = nullptr;
+    }
+    try {
+      info_of(changed);
+    } catch (const Error& error) {
+      EXPECT_EQ(std::string(error.what()).find("does not know"), std::string::npos) << error.what();
+    }
+  }
+}
+
 // A wrong word is an error that has the key, the word, and the words that work.
 struct WrongValue {
   const char* family;
@@ -120,6 +140,21 @@ const WrongValue kWrongValues[] = {
     {"baichuan-7b", "architectures", R"(["Baichuan3"])", {"Baichuan3", "BaiChuanForCausalLM"}},
     {"gpt_oss", "quantization_config", R"({"quant_method": "fp8"})", {"fp8", "mxfp4"}},
     {"chatglm2", "interleaved_qkv", "true", {"true", "false"}},
+    {"chatglm2", "tie_word_embeddings", "true", {"true", "false"}},
+    {"chatglm2", "pre_seq_len", "128", {"128", "0"}},
+    {"chatglm2", "prefix_projection", "true", {"true", "false"}},
+    {"chatglm3", "quantization_bit", "4", {"4", "0"}},
+    {"chatglm-glm4", "vocab_size", "300", {"300", "352"}},
+    {"chatglm-glm4", "num_hidden_layers", "7", {"7", "2"}},
+    {"chatglm", "position_encoding_2d", "false", {"false", "true"}},
+    {"chatglm", "num_hidden_layers", "7", {"7", "2"}},
+    {"chatglm", "tie_word_embeddings", "true", {"true", "false"}},
+    {"qwen", "use_cache_quantization", "true", {"true", "false"}},
+    {"qwen", "use_cache_kernel", "true", {"true", "false"}},
+    {"internlm2", "hidden_act", R"("glu")", {"glu", "silu", "gelu"}},
+    {"internlm2", "rope_scaling", R"({"type": "abf", "factor": 2})", {"abf", "linear", "dynamic"}},
+    {"baichuan-13b", "hidden_act", R"("glu")", {"glu", "silu", "gelu"}},
+    {"baichuan-7b", "rope_scaling", R"({"type": "linear", "factor": 2})", {"does not know"}},
     {"mistral", "position_embedding_type", R"("relative")", {"does not know"}},
 };
 
@@ -138,6 +173,33 @@ TEST(FamilyConfig, AWrongWordIsNamedWithThoseThatWork) {
         EXPECT_NE(message.find(word), std::string::npos) << word << " in: " << message;
       }
     }
+  }
+}
+
+// Sizes that do not go together are an error that names the key.
+TEST(FamilyConfig, SizesThatDoNotFitAreRefusedByTheirKey) {
+  const struct {
+    const char* family;
+    const char* key;
+    const char* value;  // JSON
+  } kWrongSizes[] = {
+      {"qwen", "kv_channels", "15"},
+      {"qwen", "rotary_pct", "0.2"},
+      {"qwen", "intermediate_size", "337"},
+      {"chatglm", "num_attention_heads", "7"},
+      {"chatglm", "num_attention_heads", "16"},  // halves of three elements
+      {"chatglm2", "kv_channels", "14"},
+      {"chatglm2", "multi_query_group_num", "4"},
+      {"baichuan-7b", "num_attention_heads", "7"},
+      {"baichuan-13b", "num_attention_heads", "7"},
+      {"internlm2", "num_attention_heads", "10"},
+      {"internlm2", "num_key_value_heads", "4"},
+  };
+  for (const auto& [family, key, value] : kWrongSizes) {
+    SCOPED_TRACE(std::string(family) + ", " + key + " " + value);
+    Json config = golden_config(family);
+    config[key] = Json::parse(value);
+    expect_error(ErrorCode::kInvalidArgument, {key}, [&] { info_of(config); });
   }
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Settings of the families that no golden folder has: other numbers of heads, biases, activations,
 // RoPE scalings, windows, experts. tools/make_family_settings.py has written what transformers
-// computes for them; the weights are a hash of their names, here as there.
+// computes for them, or tools/custom_code_families.py for families that transformers has no code
+// for; the weights are a hash of their names, here as there.
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <future>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -12,7 +14,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "base/json.h"
-#include "engine/model_runner.h"
+#include "engine/engine.h"
 
 namespace lanner {
 namespace {
@@ -81,30 +83,47 @@ class HashedCheckpoint : public Checkpoint {
   std::string path_ = "hashed";
 };
 
-std::vector<std::string> case_names() {
+// Of the cases that have `part`.
+std::vector<std::string> case_names(const char* part) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(LANNER_SETTINGS_DIR)) {
-    names.push_back(entry.path().stem().string());
+    if (read_json_file(entry.path().string()).contains(part)) {
+      names.push_back(entry.path().stem().string());
+    }
   }
   std::sort(names.begin(), names.end());
   return names;
 }
 
-class FamilySettingsTest : public testing::TestWithParam<std::string> {};
+class FamilySettingsTest : public testing::TestWithParam<std::string> {
+ protected:
+  FamilySettingsTest()
+      : case_(read_json_file(fmt::format("{}/{}.json", LANNER_SETTINGS_DIR, GetParam()))) {}
+
+  ModelFiles files() const {
+    ModelFiles files{ConfigReader(case_.at("config"), "config.json"), nullptr, {}, {}, {}, {}};
+    files.checkpoint = std::make_unique<HashedCheckpoint>(case_.at("tensors"),
+                                                          case_.at("norm_centre").get<double>());
+    return files;
+  }
+
+  static LlmConfig exact_config() {
+    LlmConfig config;
+    config.dtype = "fp32";
+    config.kv_dtype = "fp32";
+    config.kv_cache_bytes = 8 << 20;
+    return config;
+  }
+
+  Json case_;
+};
 
 TEST_P(FamilySettingsTest, HasTheReferencesLogitsHoweverItIsCut) {
-  const Json json = read_json_file(fmt::format("{}/{}.json", LANNER_SETTINGS_DIR, GetParam()));
-  ModelFiles files{ConfigReader(json.at("config"), "config.json"), nullptr, {}, {}, {}, {}};
-  files.checkpoint =
-      std::make_unique<HashedCheckpoint>(json.at("tensors"), json.at("norm_centre").get<double>());
-  LlmConfig config;
-  config.dtype = "fp32";
-  config.kv_dtype = "fp32";
-  config.kv_cache_bytes = 8 << 20;
-  ModelRunner runner(files, config, {});
-  const auto ids = json.at("ids").get<std::vector<int32_t>>();
-  const auto rows = json.at("rows").get<std::vector<size_t>>();
-  const auto expected = json.at("logits").get<std::vector<std::vector<double>>>();
+  const ModelFiles model = files();
+  ModelRunner runner(model, exact_config(), {});
+  const auto ids = case_.at("ids").get<std::vector<int32_t>>();
+  const auto rows = case_.at("rows").get<std::vector<size_t>>();
+  const auto expected = case_.at("logits").get<std::vector<std::vector<double>>>();
   double largest = 1.0;
   for (const auto& row : expected) {
     for (const double logit : row) largest = std::max(largest, std::abs(logit));
@@ -129,12 +148,53 @@ TEST_P(FamilySettingsTest, HasTheReferencesLogitsHoweverItIsCut) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Settings, FamilySettingsTest, testing::ValuesIn(case_names()),
-                         [](const auto& test) {
-                           std::string name = test.param;
-                           std::replace(name.begin(), name.end(), '-', '_');
-                           return name;
-                         });
+class FamilyDecodeTest : public FamilySettingsTest {};
+
+// Beginnings of the prompt are continued, all at once, past every length that their family's maths
+// depend on: in chunks of 7 tokens, and from what they have in common in the prefix cache.
+TEST_P(FamilyDecodeTest, ContinuesWithTheReferencesTokens) {
+  const ModelFiles model = files();
+  LlmConfig config = exact_config();
+  config.max_tokens_per_step = 7;
+  Engine engine(model, config, ProgressCallback());
+  const auto ids = case_.at("ids").get<std::vector<int32_t>>();
+
+  struct Answer {
+    std::vector<int32_t> ids = {};
+    std::promise<void> done = {};
+  };
+  const Json& expected = case_.at("greedy");
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Answer> answers(expected.size());
+    for (size_t i = 0; i < answers.size(); ++i) {
+      EngineRequest request;
+      request.prompt.assign(ids.begin(), ids.begin() + expected[i].at("prompt").get<int>());
+      request.sampling.max_tokens = static_cast<int>(expected[i].at("tokens").size());
+      request.sampling.ignore_eos = true;
+      engine.submit(i + 1, std::move(request), [&answer = answers[i]](const TokenOutput& output) {
+        answer.ids.insert(answer.ids.end(), output.token_ids.begin(), output.token_ids.end());
+        if (output.finish_reason != FinishReason::kNone) answer.done.set_value();
+        return true;
+      });
+    }
+    for (size_t i = 0; i < answers.size(); ++i) {
+      answers[i].done.get_future().get();
+      EXPECT_EQ(answers[i].ids, expected[i].at("tokens").get<std::vector<int32_t>>())
+          << "prompt of " << expected[i].at("prompt") << " tokens, round " << round;
+    }
+  }
+}
+
+std::string test_name(const testing::TestParamInfo<std::string>& test) {
+  std::string name = test.param;
+  std::replace(name.begin(), name.end(), '-', '_');
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Settings, FamilySettingsTest, testing::ValuesIn(case_names("logits")),
+                         test_name);
+INSTANTIATE_TEST_SUITE_P(Settings, FamilyDecodeTest, testing::ValuesIn(case_names("greedy")),
+                         test_name);
 
 }  // namespace
 }  // namespace lanner
