@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""One measurement of llama.cpp for compare.py, as llama-bench and llama-batched-bench take it: prints {"tokens_per_s": …}.
+"""Measurements of llama.cpp for compare.py, as llama-bench and llama-batched-bench take them: prints the rates in tokens
+per second as a JSON array.
 
-Usage: llama_cpp_run.py MODEL.gguf THREADS PROMPT GENERATE BATCH REPEAT
+Usage: llama_cpp_run.py MODEL.gguf THREADS REPEAT PROMPT,BATCH,GENERATE...
        llama_cpp_run.py --quantize FROM.gguf TO.gguf THREADS         (to Q4_K_M)
 
-PROMPT random tokens, then GENERATE more; GENERATE 0 measures the prompt. Uses the library that install.sh builds through the
+PROMPT random tokens, then GENERATE more; GENERATE 0 measures the prompt. The cache of a prompt before a decode run is kept
+under $LANNER_CACHE/peers/states and read from there the next time. Uses the library that install.sh builds through the
 ctypes declarations of the same source archive.
 """
 import ctypes
@@ -30,6 +32,7 @@ import llama_cpp.llama_cpp as llama  # pylint: disable=wrong-import-position
 
 class Runner:
     def __init__(self, model, threads, context, sequences):
+        self.path = pathlib.Path(model)
         llama.llama_backend_init()
         self.model = llama.llama_model_load_from_file(str(model).encode(), llama.llama_model_default_params())
         params = llama.llama_context_default_params()
@@ -67,13 +70,30 @@ class Runner:
             end = min(begin + 2048, length)
             self.step([(p, sequence, p == length - 1) for p in range(begin, end)])
 
+    def fill(self, depth, sequence):
+        """The cache of a random prompt, from a file if there is one."""
+        file = PEERS / "states" / f"{self.path.stem}-{depth}"
+        file.parent.mkdir(exist_ok=True)
+        tokens = (llama.llama_token * depth)()
+        if not file.exists():
+            self.prefill(depth, sequence)
+            if llama.llama_state_seq_save_file(self.context, str(file).encode(), sequence, tokens, depth) == 0:
+                sys.exit(f"llama.cpp cannot write {file}")
+            return
+        count = ctypes.c_size_t(0)
+        if llama.llama_state_seq_load_file(self.context, str(file).encode(), sequence, tokens, depth,
+                                           ctypes.byref(count)) == 0:
+            sys.exit(f"llama.cpp cannot read {file}")
 
-def measure(runner, prompt, generate, batch):
+
+def measure(runner, prompt, batch, generate):
     """Tokens per second of one run."""
     if generate == 0:
         start = time.perf_counter()
         runner.prefill(prompt)
         return prompt / (time.perf_counter() - start)
+    for sequence in range(batch):
+        llama.llama_memory_seq_rm(runner.memory, sequence, prompt, -1)
     start = time.perf_counter()
     for i in range(generate):
         runner.step([(prompt + i, sequence, 1) for sequence in range(batch)])
@@ -87,18 +107,19 @@ def main():
         params = llama.llama_model_quantize_default_params()
         params.ftype, params.nthread = llama.LLAMA_FTYPE_MOSTLY_Q4_K_M, int(sys.argv[4])
         sys.exit(llama.llama_model_quantize(sys.argv[2].encode(), sys.argv[3].encode(), ctypes.byref(params)))
-    model, threads, prompt, generate, batch, repeat = sys.argv[1], *map(int, sys.argv[2:7])
-    runner = Runner(model, threads, batch * (prompt + generate + 8) + 256, batch)
-    rates = []
-    if generate > 0 and prompt > 0:
-        for sequence in range(batch):
-            runner.prefill(prompt, sequence)  # once; a run overwrites what the one before it generated
-    for _ in range(repeat + 1):
-        if generate > 0:
+    model, threads, repeat = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    points = [tuple(map(int, point.split(","))) for point in sys.argv[4:]]
+    context = max(batch * (prompt + generate + 8) for prompt, batch, generate in points) + 256
+    runner = Runner(model, threads, context, max(batch for _, batch, _ in points))
+    results = []
+    for prompt, batch, generate in points:
+        llama.llama_memory_clear(runner.memory, True)
+        if generate > 0 and prompt > 0:
             for sequence in range(batch):
-                llama.llama_memory_seq_rm(runner.memory, sequence, prompt, -1)
-        rates.append(measure(runner, prompt, generate, batch))
-    print(json.dumps({"tokens_per_s": statistics.median(rates[1:])}))  # the first one warms up
+                runner.fill(prompt, sequence)  # once; a run overwrites what the one before it generated
+        rates = [measure(runner, prompt, batch, generate) for _ in range(repeat + 1)]
+        results.append(statistics.median(rates[1:]))  # the first one warms up
+    print(json.dumps(results))
 
 
 if __name__ == "__main__":
