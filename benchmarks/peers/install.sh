@@ -35,7 +35,7 @@ install_onednn() {
   local config
   config=$(find "$folder/onednn" -name 'dnnl-config.cmake' -print -quit)
   echo "cmake --preset release -B build/onednn -DLANNER_BUILD_BENCHMARKS=ON -DLANNER_WITH_ONEDNN=ON -Ddnnl_DIR=${config%/*}"
-  echo "ninja -C build/onednn gemm_bench && build/onednn/bin/benchmarks/gemm_bench --benchmark_filter='(gemm/(fp32|bf16|w8a8)|onednn.*)/'"
+  echo "ninja -C build/onednn gemm_bench && OMP_WAIT_POLICY=passive build/onednn/bin/benchmarks/gemm_bench --benchmark_filter='(gemm/(fp32|bf16|w8a8)|onednn.*)/'"
 }
 
 for peer in "${wanted[@]}"; do

@@ -114,13 +114,16 @@ void run(benchmark::State& state, BenchType type) {
 #ifdef LANNER_WITH_ONEDNN
 void run_onednn(benchmark::State& state, OneDnnMatmul::Type type, PeakType peak_type) {
   const int64_t m = state.range(0);
-  pool();  // pins this thread, which oneDNN's threads are told of by GOMP_CPU_AFFINITY or not at
-           // all
   std::vector<OneDnnMatmul> products;
   products.emplace_back(type, m, kSize, kSize);
   if (products[0].is_reference()) {
     return state.SkipWithError("oneDNN has only its reference for this type on this CPU");
   }
+  // oneDNN's threads inherit the CPUs of the one that first multiplies: all, not the one of pool().
+  pool();
+  let_this_thread_run_on(bench_cpus());
+  products[0].run();
+  pin_this_thread(bench_cpus().front());
   while (products[0].weight_bytes() * static_cast<int64_t>(products.size()) < kBytesBeyondCaches) {
     products.emplace_back(type, m, kSize, kSize);
   }

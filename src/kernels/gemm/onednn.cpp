@@ -27,9 +27,8 @@ struct OneDnnMatmul::Impl {
     // Values: memory that nobody has written is one page of zeros.
     for (Memory* memory : {&x, &w, &y}) {
       auto* bytes = static_cast<unsigned char*>(memory->get_data_handle());
-      for (size_t i = 0; i < memory->get_desc().get_size(); ++i) {
-        bytes[i] = static_cast<unsigned char>(i % 32);
-      }
+      const size_t size = memory->get_desc().get_size();
+      for (size_t i = 0; i < size; ++i) bytes[i] = static_cast<unsigned char>(i % 32);
     }
   }
 

@@ -27,12 +27,25 @@ inline std::vector<int> affine_cpus() {
   return cpus;
 }
 
+// Those that the program may use: asked before pool() pins the thread that calls it.
+inline const std::vector<int>& bench_cpus() {
+  static const std::vector<int> cpus = affine_cpus();
+  return cpus;
+}
+
+// Undoes pin_this_thread for threads that are started from this one and are not ours.
+inline void let_this_thread_run_on(const std::vector<int>& cpus) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  for (const int cpu : cpus) CPU_SET(static_cast<size_t>(cpu), &set);
+  sched_setaffinity(0, sizeof set, &set);
+}
+
 // Of the benchmark program, on all CPUs that it may use.
 inline ThreadPool& pool() {
   static ThreadPool pool = [] {
-    const std::vector<int> cpus = affine_cpus();
-    pin_this_thread(cpus.front());  // else it can end up beside another on one CPU
-    return ThreadPool(cpus);
+    pin_this_thread(bench_cpus().front());  // else it can end up beside another on one CPU
+    return ThreadPool(bench_cpus());
   }();
   return pool;
 }
