@@ -58,6 +58,8 @@ pub struct TextTokenizer {
     /// Ids put around a text with `add_special`; None leaves it to the post-processor.
     frame: Option<(Vec<u32>, Vec<u32>)>,
     pieces: Option<Pieces>,
+    /// The decoder takes "<0x41>" for a byte.
+    has_byte_tokens: bool,
     /// decode() works by pieces; otherwise by the decoder of the `tokenizers` crate.
     decodes_by_pieces: bool,
     roles: RoleIds,
@@ -103,6 +105,7 @@ impl TextTokenizer {
         if largest >= i32::MAX as u32 {
             return Err(corrupt(format!("{name}: token id {largest} is too large")));
         }
+        let decoder = serde_json::to_value(inner.get_decoder()).unwrap_or_default();
         let mut recognising = inner.get_added_vocabulary().clone();
         recognising.set_encode_special_tokens(false);
         let mut ignoring = recognising.clone();
@@ -115,6 +118,7 @@ impl TextTokenizer {
             recognises_by_default: parts.recognises_by_default,
             frame: parts.frame,
             pieces: parts.pieces,
+            has_byte_tokens: has_step(&decoder, "ByteFallback"),
             decodes_by_pieces: parts.decodes_by_pieces,
             roles: parts.roles,
             vocab_size: largest + 1,
@@ -212,8 +216,17 @@ impl TextTokenizer {
                 Piece::Byte(byte) => vec![byte],
                 Piece::Text(bytes) => bytes,
             }),
-            (None, None) => Ok(self.decode_by_library(&[id], false)?.into_bytes()),
+            // On its own a part of a character would become U+FFFD.
+            (None, None) => match self.byte_of(id) {
+                Some(byte) => Ok(vec![byte]),
+                None => Ok(self.decode_by_library(&[id], false)?.into_bytes()),
+            },
         }
+    }
+
+    fn byte_of(&self, id: u32) -> Option<u8> {
+        let token = self.inner.get_model().id_to_token(id).filter(|_| self.has_byte_tokens)?;
+        byte_piece(&token)
     }
 
     pub fn is_special(&self, id: u32) -> bool {
@@ -237,6 +250,12 @@ impl TextTokenizer {
     pub fn roles(&self) -> RoleIds {
         self.roles
     }
+}
+
+/// Whether a decoder, or a step of it, is of this type.
+fn has_step(decoder: &serde_json::Value, kind: &str) -> bool {
+    let steps = decoder.get("decoders").and_then(serde_json::Value::as_array);
+    decoder["type"] == kind || steps.into_iter().flatten().any(|step| has_step(step, kind))
 }
 
 /// What a token adds to the text.

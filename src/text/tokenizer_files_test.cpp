@@ -64,6 +64,31 @@ TEST(TokenizerFiles, AddedTokensOfTheConfigurationAreAdded) {
   expect_error(folder, ErrorCode::kCorruptFile, "<|im_end|>");
 }
 
+// Of a decoder that is none of the known ones.
+TEST(TokenizerFiles, TokensThatAreBytesSayWhichWhateverTheDecoder) {
+  const auto tokenizer_of = [](const std::string& decoder) {
+    TemporaryFolder folder;
+    folder.write("tokenizer.json",
+                 R"({"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+                     "normalizer": null, "pre_tokenizer": null, "post_processor": null,
+                     "decoder": )" +
+                     decoder +
+                     R"(, "model": {"type": "BPE", "dropout": null, "unk_token": null,
+                     "continuing_subword_prefix": null, "end_of_word_suffix": null,
+                     "fuse_unk": false, "byte_fallback": false,
+                     "vocab": {"a": 0, "<0xC2>": 1, "<0xA9>": 2}, "merges": []}})");
+    return Tokenizer::from_folder(folder.path());
+  };
+  const auto bytes = tokenizer_of(
+      R"({"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]})");
+  EXPECT_EQ(bytes->decode(Ids{1, 2}, false), "\u00A9");
+  EXPECT_EQ(bytes->token_bytes(1), "\xC2");
+  EXPECT_EQ(bytes->token_bytes(2), "\xA9");
+  EXPECT_EQ(bytes->token_bytes(0), "a");
+  const auto names = tokenizer_of(R"({"type": "Fuse"})");
+  EXPECT_EQ(names->token_bytes(1), "<0xC2>") << "which no decoder takes for a byte";
+}
+
 TEST(TokenizerFiles, VocabJsonOfQwen2EqualsItsTokenizerJson) {
   TemporaryFolder folder;
   folder.copy("qwen2", "vocab.json");
