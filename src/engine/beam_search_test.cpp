@@ -113,29 +113,65 @@ void expect_same(const std::vector<Completion>& actual, const std::vector<Refere
   }
 }
 
+// End tokens that come up now and then, so that beams finish at different lengths.
+const std::vector<int32_t> kEnds = {2, 40, 77, 130, 201, 250, 260, 283, 300, 310};
+
+// A golden model's beams, and the search that they should come of.
+class BeamFamily {
+ public:
+  explicit BeamFamily(const char* golden)
+      : model_(golden, {{"eos_token_id", kEnds}}),
+        llm_(LLM::load(model_.path(), tiny_config())),
+        reference_(model_.path(), kEnds) {}
+
+  void expect_reference(const std::vector<int32_t>& prompt, int width, double length_penalty,
+                        EarlyStopping stopping) {
+    SamplingParams params = beams(width, 10);
+    params.length_penalty = length_penalty;
+    params.early_stopping = stopping;
+    const Request request{.prompt = prompt, .sampling = params};
+    expect_same(llm_->generate({request}), reference_.run(prompt, params));
+  }
+
+ private:
+  TinyModel model_;
+  std::unique_ptr<LLM> llm_;
+  ReferenceSearch reference_;
+};
+
 TEST(Beams, AreThoseOfTheReferenceSearch) {
   for (const char* golden : {"llama-mha", "llama-tied"}) {
-    // End tokens that come up now and then, so that beams finish at different lengths.
-    const std::vector<int32_t> ends = {2, 40, 77, 130, 201, 250, 260, 283, 300, 310};
-    const TinyModel model(golden, {{"eos_token_id", ends}});
-    const auto llm = LLM::load(model.path(), tiny_config());
-    ReferenceSearch reference(model.path(), ends);
+    BeamFamily family(golden);
     for (int seed = 0; seed < 3; ++seed) {
       const std::vector<int32_t> prompt = tiny_prompt(20 + 13 * seed, seed);
       for (const int width : {2, 4}) {
         for (const double length_penalty : {1.0, 0.0, 2.0}) {
           for (const EarlyStopping stopping :
                {EarlyStopping::kHeuristic, EarlyStopping::kAlways, EarlyStopping::kNever}) {
-            SamplingParams params = beams(width, 10);
-            params.length_penalty = length_penalty;
-            params.early_stopping = stopping;
-            const Request request{.prompt = prompt, .sampling = params};
-            expect_same(llm->generate({request}), reference.run(prompt, params));
+            family.expect_reference(prompt, width, length_penalty, stopping);
             if (::testing::Test::HasFailure()) return;
           }
         }
       }
     }
+  }
+}
+
+TEST(Beams, AreThoseOfTheReferenceSearchInOtherFamilies) {
+  const char* families[] = {
+      "mistral",      // grouped queries, a window that the prompt is longer than
+      "gemma2",       // every other layer with a window, capped scores and logits
+      "mixtral",      // experts
+      "bloom",        // ALiBi
+      "falcon-7b",    // one KV head
+      "deepseek_v3",  // latent attention and experts
+      "gpt_oss",      // sinks
+  };
+  for (const char* golden : families) {
+    SCOPED_TRACE(golden);
+    BeamFamily family(golden);
+    family.expect_reference(tiny_prompt(61, 1), 3, 1.0, EarlyStopping::kHeuristic);
+    family.expect_reference(tiny_prompt(17, 2), 4, 2.0, EarlyStopping::kNever);
   }
 }
 

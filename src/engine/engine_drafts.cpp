@@ -15,6 +15,8 @@ using Clock = std::chrono::steady_clock;
 // Of a sequence in one step, unless LlmConfig::draft_tokens says otherwise.
 constexpr int kMostDrafts = 8;
 static_assert(kMostDrafts <= kMaxDraftTokens);
+// Of a lookup: so likely to be right, it needs no draft model, which costs time.
+constexpr double kSureEnough = 0.5;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -56,12 +58,12 @@ void EngineLoop::propose_drafts(const SchedulerOutput& output) {
     std::span<const int32_t> ngram;
     if (has_ngrams_) {
       if (!running->drafter) {
-        // Of two proposals the model's is the better one, but for a text that is being copied.
-        const bool rarely = draft_model_ != nullptr;
-        running->drafter = std::make_unique<NgramDrafter>(
-            most, rarely ? NgramDrafter::kLongest : NgramDrafter::kShortest, ngram_acceptance_);
+        running->drafter = std::make_unique<NgramDrafter>(most, ngram_acceptance_);
       }
       ngram = running->drafter->propose(sequence->tokens);
+      // A draft model would be right more often.
+      const bool is_doubtful = !ngram.empty() && running->drafter->chance(0) < kSureEnough;
+      if (draft_model_ != nullptr && is_doubtful) ngram = {};
     }
     going_on.push_back({sequence, running, ngram, proposals.size() - 1});
     proposals.back() = proposal_of(*sequence, *running, ngram, most);

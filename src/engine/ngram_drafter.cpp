@@ -39,7 +39,7 @@ NgramAcceptance NgramAcceptance::begin_again() const {
 }
 
 void NgramDrafter::remember(std::span<const int32_t> tokens, size_t end) {
-  for (size_t n = shortest_; n <= kLongest && n <= end; ++n) {
+  for (size_t n = kShortest; n <= kLongest && n <= end; ++n) {
     after_[n - kShortest][hash_of(tokens.subspan(end - n, n))] = static_cast<int32_t>(end);
   }
 }
@@ -62,7 +62,7 @@ std::span<const int32_t> NgramDrafter::propose(std::span<const int32_t> tokens) 
   for (; seen_ + 1 < tokens.size(); ++seen_) remember(tokens, seen_ + 1);
   drafts_.clear();
   proposed_at_ = tokens.size();
-  for (size_t n = std::min<size_t>(kLongest, tokens.size()); n >= shortest_; --n) {
+  for (size_t n = std::min<size_t>(kLongest, tokens.size()); n >= kShortest; --n) {
     const auto& places = after_[n - kShortest];
     const auto it = places.find(hash_of(tokens.last(n)));
     if (it == places.end()) continue;

@@ -33,13 +33,9 @@ class NgramAcceptance {
 // would have been right, whether its proposals were verified or not. One per sequence.
 class NgramDrafter {
  public:
-  static constexpr int kShortest = 2;
-  static constexpr int kLongest = 4;
-
-  // shortest: the fewest tokens that must have occurred before. all: of all sequences, learns
-  // along; must outlive this.
-  NgramDrafter(int max_drafts, int shortest, NgramAcceptance& all)
-      : max_drafts_(max_drafts), shortest_(shortest), all_(all), own_(all.begin_again()) {}
+  // all: of all sequences, learns along; must outlive this.
+  NgramDrafter(int max_drafts, NgramAcceptance& all)
+      : max_drafts_(max_drafts), all_(all), own_(all.begin_again()) {}
 
   // The tokens of the whole sequence, of which earlier calls have seen a beginning. Drafts stay
   // valid until the next call.
@@ -48,11 +44,14 @@ class NgramDrafter {
   double chance(int index) { return own_.after(equal_ + index).rate(); }
 
  private:
+  // Tokens that must have occurred before: the more the better.
+  static constexpr size_t kShortest = 2;
+  static constexpr size_t kLongest = 4;
+
   void learn(std::span<const int32_t> tokens);
   void remember(std::span<const int32_t> tokens, size_t end);
 
   int max_drafts_;
-  size_t shortest_;
   NgramAcceptance& all_;
   NgramAcceptance own_;
   size_t seen_ = 0;         // tokens

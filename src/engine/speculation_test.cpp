@@ -22,7 +22,7 @@ Ids propose(NgramDrafter& drafter, const Ids& tokens) {
 
 TEST(NgramDrafter, ProposesWhatCameAfterTheLongestEndThatOccurredBefore) {
   NgramAcceptance all;
-  NgramDrafter drafter(4, NgramDrafter::kShortest, all);
+  NgramDrafter drafter(4, all);
   EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 6, 9, 2, 3}), (Ids{4, 5, 6, 9}));
   EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 6, 9, 2, 3, 8}), Ids{});
   // After (9, 2, 3) came 8, after (2, 3) lately too.
@@ -31,21 +31,14 @@ TEST(NgramDrafter, ProposesWhatCameAfterTheLongestEndThatOccurredBefore) {
 
 TEST(NgramDrafter, GoesOnWithALoopBeyondTheEnd) {
   NgramAcceptance all;
-  NgramDrafter drafter(6, NgramDrafter::kShortest, all);
+  NgramDrafter drafter(6, all);
   EXPECT_EQ(propose(drafter, {5, 1, 2, 1, 2, 1, 2}), (Ids{1, 2, 1, 2, 1, 2}));
-}
-
-TEST(NgramDrafter, LooksForNothingShorterThanItShould) {
-  NgramAcceptance all;
-  NgramDrafter drafter(4, NgramDrafter::kLongest, all);
-  EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 9, 2, 3, 4}), Ids{});
-  EXPECT_EQ(propose(drafter, {1, 2, 3, 4, 5, 9, 2, 3, 4, 7, 1, 2, 3, 4}), (Ids{5, 9, 2, 3}));
 }
 
 TEST(NgramDrafter, LearnsHowOftenItIsRightAlsoWhereNothingIsVerified) {
   NgramAcceptance all;
   const double prior = all.after(2).rate();
-  NgramDrafter copying(4, NgramDrafter::kShortest, all);
+  NgramDrafter copying(4, all);
   Ids tokens;
   for (int i = 0; i < 60; ++i) tokens.push_back(i % 20);
   Ids seen(tokens.begin(), tokens.begin() + 20);
@@ -58,7 +51,7 @@ TEST(NgramDrafter, LearnsHowOftenItIsRightAlsoWhereNothingIsVerified) {
   EXPECT_GT(copying.chance(3), 0.9);
   EXPECT_GT(all.after(16).rate(), 0.9);
   // Every two tokens have occurred before, and something else followed.
-  NgramDrafter wrong(4, NgramDrafter::kShortest, all);
+  NgramDrafter wrong(4, all);
   seen = {1, 2};
   for (int i = 0; i < 30; ++i) {
     propose(wrong, seen);
@@ -68,7 +61,7 @@ TEST(NgramDrafter, LearnsHowOftenItIsRightAlsoWhereNothingIsVerified) {
   EXPECT_LT(wrong.chance(0), 0.05);
   EXPECT_LT(all.after(2).rate(), prior);
   EXPECT_GT(all.after(16).rate(), 0.9) << "which tells nothing of long copies";
-  NgramDrafter next(4, NgramDrafter::kShortest, all);
+  NgramDrafter next(4, all);
   propose(next, {7, 8, 9, 7, 8});
   EXPECT_LT(next.chance(0), 0.1) << "another sequence begins with what is known";
 }
