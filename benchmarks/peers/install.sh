@@ -25,7 +25,7 @@ install_llama_cpp() {
   fi
   cmake -S "$folder/llama-src/vendor/llama.cpp" -B "$folder/llama-build" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
     -DLLAMA_CURL=OFF
-  cmake --build "$folder/llama-build" -j "$jobs" --target llama llama-server
+  cmake --build "$folder/llama-build" -j "$jobs" --target llama llama-server llama-batched-bench
 }
 
 # The last release of oneDNN that PyPI carries for g++ and libgomp: 3.2. For gemm_bench, which is then built beside it.

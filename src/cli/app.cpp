@@ -102,8 +102,10 @@ class Parser {
         add_bench_serve_options, bench_serve_command, bench);
     add("serve-offline", "Throughput of a fixed set of requests, many at a time",
         bench_serve_offline_, add_bench_serve_offline_options, bench_serve_offline_command, bench);
-    add("reuse", "What the prefix cache and speculation save", bench_reuse_,
-        add_bench_reuse_options, bench_reuse_command, bench);
+    add("reuse", "What the prefix cache saves", bench_reuse_, add_bench_reuse_options,
+        bench_reuse_command, bench);
+    add("speculate", "Decoding with speculation over decoding without, in pairs of runs",
+        bench_speculate_, add_bench_speculate_options, bench_speculate_command, bench);
     add("info", "Show the machine, and how a model would run on it", info_, add_info_options,
         info_command);
     add("doctor", "Check the machine, the limits and a model, and say what to do", doctor_,
@@ -156,6 +158,7 @@ class Parser {
   BenchServeOptions bench_serve_;
   BenchServeOfflineOptions bench_serve_offline_;
   BenchReuseOptions bench_reuse_;
+  BenchSpeculateOptions bench_speculate_;
   DoctorCommandOptions doctor_;
   PullCommandOptions pull_;
   QuantizeCommandOptions quantize_;

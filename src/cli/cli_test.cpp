@@ -414,8 +414,8 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   EXPECT_THAT(command_names(),
               ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
                           "bench attention", "bench comm", "bench serve", "bench serve-offline",
-                          "bench reuse", "plan", "eval perplexity", "eval kl", "info", "doctor",
-                          "pull", "quantize", "tokenize", "render", "worker"));
+                          "bench reuse", "bench speculate", "plan", "eval perplexity", "eval kl",
+                          "info", "doctor", "pull", "quantize", "tokenize", "render", "worker"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -181,7 +181,10 @@ struct BenchServeOfflineOptions {
   std::optional<std::string> path;
   ModelOptions model;
   std::vector<int> concurrency = {1, 4, 16, 64};
-  double scale = 0.25;  // of the recorded lengths
+  double scale = 0.25;          // of the recorded lengths
+  std::optional<int> prompt;    // tokens of every prompt
+  std::optional<int> generate;  // and of every answer, instead of them
+  int requests = 0;             // 0: enough for the full width to last
   bool json = false;
 };
 
@@ -189,8 +192,18 @@ struct BenchReuseOptions {
   std::optional<std::string> path;
   ModelOptions model;
   int tokens = 4000;  // of the first turn
-  std::vector<int> batches = {1, 2, 4};
   int repeat = 3;
+  bool json = false;
+};
+
+struct BenchSpeculateOptions {
+  std::optional<std::string> path;
+  std::optional<std::string> random_weights;
+  ModelOptions model;
+  std::vector<std::string> texts = {"copying", "random"};
+  std::vector<int> batches = {1};
+  int generate = 96;
+  int repeat = 9;
   bool json = false;
 };
 
@@ -210,6 +223,7 @@ int bench_op_command(const BenchOpOptions& options, Context& context);
 int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context& context);
 int worker_command(const WorkerCommandOptions& options, Context& context);
 int bench_reuse_command(const BenchReuseOptions& options, Context& context);
+int bench_speculate_command(const BenchSpeculateOptions& options, Context& context);
 
 // Shared by them.
 LlmConfig to_config(const ModelOptions& options, const Context& context);

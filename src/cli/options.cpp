@@ -269,8 +269,8 @@ constexpr const char* kModelOrText =
     "\nA single argument is MODEL if it is a folder or a GGUF file, and the text for the default\n"
     "model otherwise; with two the first is MODEL. A text that starts with '-' goes after '--'.\n";
 
-void add_model_positional(CLI::App& command, std::optional<std::string>& path) {
-  command.add_option("MODEL", path, kModelHelp)->type_name("");
+CLI::Option* add_model_positional(CLI::App& command, std::optional<std::string>& path) {
+  return command.add_option("MODEL", path, kModelHelp)->type_name("");
 }
 
 }  // namespace
@@ -340,6 +340,22 @@ void add_bench_serve_offline_options(CLI::App& command, BenchServeOfflineOptions
                   "Part of the recorded lengths (161 tokens in and 338 out on average) [0.25]")
       ->check(in_range(0, 100, true))
       ->group(group);
+  CLI::Option* prompt =
+      command.add_option("--prompt", options.prompt, "Tokens of every prompt, instead of those")
+          ->check(whole_number(1, INT_MAX))
+          ->group(group);
+  CLI::Option* generate =
+      command
+          .add_option("--generate", options.generate, "Tokens of every answer, instead of those")
+          ->check(whole_number(1, INT_MAX))
+          ->group(group)
+          ->needs(prompt);
+  prompt->needs(generate);
+  command
+      .add_option("--requests", options.requests,
+                  "Requests in all; 0: twice as many as in flight, and 6 [0]")
+      ->check(whole_number(0, 100000))
+      ->group(group);
   add_model_options(command, options.model);
   command.add_flag("--json", options.json, "Print JSON")->group("Output");
   command.footer(
@@ -356,10 +372,6 @@ void add_bench_reuse_options(CLI::App& command, BenchReuseOptions& options) {
   command.add_option("--tokens", options.tokens, "Tokens of the first turn of a chat [4000]")
       ->check(whole_number(1, INT_MAX))
       ->group(group);
-  command.add_option("--batch", options.batches, "Sequences that speculate together [1,2,4]")
-      ->delimiter(',')
-      ->check(whole_number(1, 1024))
-      ->group(group);
   command.add_option("--repeat", options.repeat, "Runs of each; medians are given [3]")
       ->check(whole_number(1, 1000))
       ->group(group);
@@ -368,11 +380,49 @@ void add_bench_reuse_options(CLI::App& command, BenchReuseOptions& options) {
   command.footer(
       "\nTime to the first token of a chat's second turn, with its first one in the prefix cache "
       "and\n"
-      "without; and the speed of decoding with speculation over that without, where the answer "
-      "copies\n"
-      "a text and where it is random.\n"
+      "without.\n"
       "\nExample:\n"
       "  lanner bench reuse model.gguf --json\n");
+}
+
+void add_bench_speculate_options(CLI::App& command, BenchSpeculateOptions& options) {
+  CLI::Option* path = add_model_positional(command, options.path);
+  const char* group = "What to run";
+  command
+      .add_option("--random-weights", options.random_weights,
+                  "Instead of a model: a preset or config.json with random weights, and the text "
+                  "'random'")
+      ->type_name("MODEL")
+      ->excludes(path)
+      ->group(group);
+  command
+      .add_option("--text", options.texts,
+                  "copying: an answer that repeats its prompt; chat: answers to three questions, "
+                  "greedy; drawn: the same at temperature 0.8; random: random tokens, temperature "
+                  "1 [copying,random]")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"copying", "chat", "drawn", "random"}))
+      ->group(group);
+  command.add_option("--batch", options.batches, "Sequences together [1]")
+      ->delimiter(',')
+      ->check(whole_number(1, 1024))
+      ->group(group);
+  command.add_option("--generate", options.generate, "Tokens of an answer [96]")
+      ->check(whole_number(2, INT_MAX))
+      ->group(group);
+  command.add_option("--repeat", options.repeat, "Pairs of runs; medians are given [9]")
+      ->check(whole_number(1, 1000))
+      ->group(group);
+  add_model_options(command, options.model);
+  command.add_flag("--json", options.json, "Print JSON")->group("Output");
+  command.footer(
+      "\nThe model is loaded twice, and each text generated with speculation and without, in "
+      "turns.\n"
+      "speedup is the median of the pairs' ratios, with its quartiles; steps and computed tokens\n"
+      "are counts, which no noise of the machine changes.\n"
+      "\nExamples:\n"
+      "  lanner bench speculate model.gguf\n"
+      "  lanner bench speculate large --draft small.gguf --text chat,random --json\n");
 }
 
 void add_chat_options(CLI::App& command, ChatOptions& options) {

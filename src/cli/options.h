@@ -45,6 +45,7 @@ void add_eval_perplexity_options(CLI::App& command, EvalOptions& options);
 void add_eval_kl_options(CLI::App& command, EvalKlOptions& options);
 void add_bench_serve_offline_options(CLI::App& command, BenchServeOfflineOptions& options);
 void add_bench_reuse_options(CLI::App& command, BenchReuseOptions& options);
+void add_bench_speculate_options(CLI::App& command, BenchSpeculateOptions& options);
 void add_worker_options(CLI::App& command, WorkerCommandOptions& options);
 
 }  // namespace lanner::cli

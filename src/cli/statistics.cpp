@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <random>
 
 #include "cli/report_table.h"
 
@@ -30,6 +31,15 @@ Json percentiles_ms(const std::vector<double>& seconds) {
 void print_report(const Json& report, bool as_json, Context& context) {
   context.out << (as_json ? report.dump(2) + "\n" : report_table(report.dump()));
   flush_output(context);
+}
+
+std::vector<int32_t> random_tokens(int count, uint32_t seed, int64_t vocab_size) {
+  std::mt19937 generator(seed);
+  std::vector<int32_t> ids(static_cast<size_t>(count));
+  for (int32_t& id : ids) {
+    id = static_cast<int32_t>(generator() % static_cast<uint64_t>(vocab_size));
+  }
+  return ids;
 }
 
 void say(Context& context, const std::string& what) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ double percentile(std::vector<double> values, double share);
 Json percentiles_ms(const std::vector<double>& seconds);
 // As JSON or as a table.
 void print_report(const Json& report, bool as_json, Context& context);
+// The same on every machine, each in [0, vocab_size).
+std::vector<int32_t> random_tokens(int count, uint32_t seed, int64_t vocab_size);
 // What is being done, on a terminal only; "" clears it.
 void say(Context& context, const std::string& what);
 

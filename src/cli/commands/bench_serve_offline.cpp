@@ -129,9 +129,12 @@ std::vector<Request> make_requests(const std::vector<Lengths>& lengths, int64_t 
   return requests;
 }
 
-Json run_at(LLM& llm, int concurrency, const std::vector<Request>& all) {
-  // Enough for the full width to last, few enough for one at a time.
-  const auto count = std::min(all.size(), static_cast<size_t>(2 * concurrency + 6));
+// Enough for the full width to last, few enough for one at a time.
+size_t num_requests(const BenchServeOfflineOptions& options, int concurrency) {
+  return static_cast<size_t>(options.requests > 0 ? options.requests : 2 * concurrency + 6);
+}
+
+Json run_at(LLM& llm, int concurrency, const std::vector<Request>& all, size_t count) {
   std::vector<Request> requests(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(count));
   int64_t prompt_tokens = 0;
   for (const Request& request : requests) {
@@ -168,15 +171,17 @@ int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context
   const std::string path = resolve_model(options.path, context);
   const std::unique_ptr<LLM> llm = load_model(context, path, config);
   const Json model = parse_json(llm->report(), "report").at("model");
-  const auto count = static_cast<size_t>(2 * config.max_sequences + 6);
+  const size_t most = num_requests(options, config.max_sequences);
+  const std::vector<Lengths> lengths =
+      options.prompt ? std::vector<Lengths>(most, {*options.prompt, *options.generate})
+                     : make_lengths(most, options.scale);
   const std::vector<Request> requests =
-      make_requests(make_lengths(count, options.scale), model.at("vocab_size").get<int64_t>(),
-                    llm->max_context());
-  run_at(*llm, 1, {requests.front()});  // warm-up: scratch memory grows, pages are touched
+      make_requests(lengths, model.at("vocab_size").get<int64_t>(), llm->max_context());
+  run_at(*llm, 1, requests, 1);  // warm-up: scratch memory grows, pages are touched
   Json rows = Json::array();
   for (const int concurrency : options.concurrency) {
     say(context, fmt::format("{} at a time …", concurrency));
-    rows.push_back(run_at(*llm, concurrency, requests));
+    rows.push_back(run_at(*llm, concurrency, requests, num_requests(options, concurrency)));
   }
   say(context, "");
   print_report(Json{{"model",
@@ -184,7 +189,8 @@ int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context
                       {"dtype", model.at("dtype")},
                       {"kv_dtype", model.at("kv_dtype")},
                       {"weight_bytes", model.at("loaded").at("weight_bytes")}}},
-                    {"scale", options.scale},
+                    {"lengths", options.prompt ? "fixed" : "recorded"},
+                    {"scale", options.prompt ? 1.0 : options.scale},
                     {"serve_offline", rows},
                     {"peak_rss_bytes", llm->stats().peak_memory_bytes}},
                options.json, context);
