@@ -131,8 +131,8 @@ class AttentionRun {
   Panel panel(const Item& item, int p) const;
 
   void pack_queries(const Item& item, std::byte* queries) const;
-  void attend_chunk(const Item& item, int panel_begin, int panel_end, const Scratch& scratch,
-                    const Partial& out) const;
+  void attend_chunk(const Item& item, int panel_begin, int panel_end, bool is_decode,
+                    const Scratch& scratch, const Partial& out) const;
   void attend(const Item& item, const AttentionPlan& plan, const Scratch& scratch) const;
   void merge(const Partial& into, const Partial& from, int rows) const;
   void write(const Item& item, const Partial& result) const;
@@ -185,7 +185,7 @@ AttentionRun::Panel AttentionRun::panel(const Item& item, int p) const {
 }
 
 // Panels [panel_begin, panel_end) of the sequence for every row of the item.
-void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end,
+void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end, bool is_decode,
                                 const Scratch& scratch, const Partial& out) const {
   const AttentionSequence& sequence = sequences_[static_cast<size_t>(item.sequence)];
   const KvLayout& layout = cache_.layout;
@@ -194,10 +194,12 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
     scratch.k_panels[p - panel_begin] = at.k;
     scratch.v_panels[p - panel_begin] = at.v;
   }
+  const int num_panels = panel_end - panel_begin;
   // What is read after the K of this chunk is its V, and then the K of the next.
   for (int i = 0; i < kAttentionAhead; ++i) {
-    scratch.k_panels[panel_end - panel_begin + i] = panel(item, panel_begin + i).v;
-    scratch.v_panels[panel_end - panel_begin + i] = panel(item, panel_end + i).k;
+    scratch.k_panels[num_panels + i] =
+        i < num_panels ? scratch.v_panels[i] : panel(item, panel_begin + i).v;
+    scratch.v_panels[num_panels + i] = panel(item, panel_end + i).k;
   }
 
   // What a tile sees of the chunk: tokens, and the panels that hold them, counted from the chunk's
@@ -208,7 +210,6 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
     int panel_begin, panel_end;
     float* scores;
   };
-  const int num_panels = panel_end - panel_begin;
   const auto seen_by = [&](int index) {
     const RowRange rows = tile(item, index);
     const int origin = panel_begin * kPanelTokens;
@@ -252,6 +253,17 @@ void AttentionRun::attend_chunk(const Item& item, int panel_begin, int panel_end
       mask.distance = origin - position(sequence, row);
       mask.v_panels = scratch.v_panels + seen.panel_begin;
       mask.v_scale_offset = layout.v_scale_offset();
+      if (is_decode) {
+        // The half of V that the scores have not fetched, a part by each row.
+        constexpr int64_t kLine = 64;
+        const int64_t lines = ceil_div(mask.v_scale_offset, kLine);
+        const int64_t num_rows = item.row_end - item.row_begin;
+        const auto line = [&](int64_t part) {
+          return lines / 2 + (lines - lines / 2) * part / num_rows;
+        };
+        mask.fetch_begin = kLine * line(row - item.row_begin);
+        mask.fetch_end = kLine * line(row - item.row_begin + 1);
+      }
       kernel_.softmax(seen.scores + int64_t{row - seen.rows.begin} * kPanelTokens,
                       int64_t{seen.rows.size()} * kPanelTokens, panels, mask,
                       out.rows + (row - item.row_begin));
@@ -325,13 +337,13 @@ void AttentionRun::attend(const Item& item, const AttentionPlan& plan,
   };
   if (item.chunk >= 0) {
     const int from = std::min(begin + item.chunk * plan.chunk_panels, end);
-    attend_chunk(item, from, chunk_end(from), scratch,
+    attend_chunk(item, from, chunk_end(from), plan.is_decode, scratch,
                  partial_at(item.partials + item.chunk * partial_floats(rows), rows));
     return;
   }
-  attend_chunk(item, begin, chunk_end(begin), scratch, scratch.running);
+  attend_chunk(item, begin, chunk_end(begin), plan.is_decode, scratch, scratch.running);
   for (int from = chunk_end(begin); from < end; from = chunk_end(from)) {
-    attend_chunk(item, from, chunk_end(from), scratch, scratch.chunk);
+    attend_chunk(item, from, chunk_end(from), plan.is_decode, scratch, scratch.chunk);
     merge(scratch.running, scratch.chunk, rows);
   }
   write(item, scratch.running);

@@ -27,7 +27,8 @@ struct Fixture {
       : threads(num_threads) {
     const int length = past + queries;
     const int blocks = (length + kBlockSize - 1) / kBlockSize;
-    cache.layout = {dtype, kBlockSize, setup.kv_heads, setup.head_dim, setup.head_dim};
+    cache.layout = {dtype,          kBlockSize,     setup.kv_heads,
+                    setup.head_dim, setup.head_dim, /*rotated=*/dtype == DType::kI8};
     cache.num_blocks = int64_t{blocks} * num_sequences;
     memory = Buffer(static_cast<size_t>(cache.num_blocks * cache.layout.block_bytes()));
     cache.data = memory.data();
@@ -110,6 +111,8 @@ const int kRegistered = [] {
               ->UseRealTime()
               ->Unit(benchmark::kMillisecond);
         }
+      }
+      for (DType dtype : {DType::kF32, DType::kF16, DType::kBf16, DType::kI8}) {
         for (int depth : {256, 4096}) {
           const std::string name =
               "decode/" + label(setup, dtype) + "/depth:" + std::to_string(depth) + suffix;

@@ -191,7 +191,11 @@ void values_of_columns(const float* tile, const std::byte* const* v_panels, int 
       const std::byte* v = v_panels[panel] + offset;
       if constexpr (Rows <= kFetchRows) {
         if (Kv::kBytes > 1 || lane % 4 == 0) {
-          const std::byte* next = v_panels[panel + kAttentionAhead] + offset;
+          // A part of the panel that lies together, for these columns.
+          const int part = Kv::kBytes == 1 ? lane / 4 : lane;
+          const std::byte* next = v_panels[panel + kAttentionAhead] +
+                                  int64_t{column} * kPanelTokens * Kv::kBytes +
+                                  part * (Vectors * kVectorBytes<Kv>);
 #pragma GCC unroll 16
           for (int at = 0; at < Vectors * kVectorBytes<Kv>; at += 64) fetch(next + at);
         }

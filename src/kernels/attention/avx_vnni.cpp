@@ -23,8 +23,11 @@ struct Vec {
   }
   static Int broadcast(int32_t x) { return _mm256_set1_epi32(x); }
   static Int add(Int a, Int b) { return _mm256_add_epi32(a, b); }
-  // sum + the products of unsigned and signed bytes.
-  static Int dot(Int sum, Int u, Int s) { return _mm256_dpbusd_avx_epi32(sum, u, s); }
+  // sum += the products of unsigned and signed bytes. In assembly: g++ 12 copies each accumulator
+  // of the intrinsic to and fro, which takes as long as the products.
+  static void dot(Int& sum, Int u, Int s) {
+    __asm__("%{vex%} vpdpbusd %[s], %[u], %[sum]" : [sum] "+x"(sum) : [u] "x"(u), [s] "x"(s));
+  }
   static void fetch(const std::byte* p) {
     _mm_prefetch(reinterpret_cast<const char*>(p), _MM_HINT_T1);
   }

@@ -24,7 +24,8 @@ namespace lanner {
 // the same bits whichever rows share its tile and whichever tokens outside its mask are in the
 // panels: sums run over head_dim and over tokens one by one, in order, or are integers.
 //
-// Arrays of panels go on for kAttentionAhead entries past num_panels: what will be read next. Few
+// Arrays of panels go on for kAttentionAhead entries past num_panels: what will be read next (a
+// decode chunk has so many panels: after its K comes its V, then the K of the next chunk). Few
 // rows leave time to fetch it, so far ahead and into L2 (into L1 there are too few misses under way
 // at once: it gives 70 % of the bandwidth instead of all).
 inline constexpr int kAttentionAhead = 16;
@@ -51,6 +52,9 @@ struct AttentionRow {
   // int8: the V panels, each with its scales so many bytes from its beginning.
   const std::byte* const* v_panels = nullptr;
   int64_t v_scale_offset = 0;
+  // kFixed16: bytes of each V panel to fetch meanwhile.
+  int64_t fetch_begin = 0;
+  int64_t fetch_end = 0;
 };
 
 struct AttentionRowResult {

@@ -15,12 +15,10 @@ constexpr int64_t kPanelTokens = KvLayout::kPanelTokens;
 // Tiles of a block: enough that K and V, read once per block, cost little beside the arithmetic.
 constexpr int64_t kMaxTiles = 8;
 // A chunk of 256 tokens: long beside its merge, short enough to share a short sequence between
-// threads.
-constexpr int64_t kMinChunkPanels = 16;
+// threads and to be fetched while the one before it is in use.
+constexpr int64_t kDecodePanels = 16;
 // Of flash attention: K and V of 512 tokens stay in L2 beside the scores while a block uses them.
 constexpr int64_t kFlashPanels = 32;
-// Bounds the partial results of a long sequence.
-constexpr int64_t kMaxChunks = 64;
 
 // Panels that `queries` successive queries can see, wherever they begin.
 int64_t seen_panels(const AttentionPlanInput& input, int64_t num_panels, int64_t queries) {
@@ -47,7 +45,7 @@ AttentionPlan plan_attention(const AttentionPlanInput& input) {
   const int64_t num_panels = ceil_div(input.past_length + input.query_length, kPanelTokens);
   int64_t block_rows = std::max<int64_t>(rows, 1);
   int64_t block_panels = seen_panels(input, num_panels, input.query_length);
-  int64_t chunk_panels = kMinChunkPanels;
+  int64_t chunk_panels = kDecodePanels;
   if (input.query_length > AttentionPlan::kMaxDecodeQueries) {
     const int64_t tile = input.max_rows;
     const auto panels_of = [&](int64_t block) {
@@ -63,7 +61,6 @@ AttentionPlan plan_attention(const AttentionPlanInput& input) {
     block_panels = panels_of(block_rows);
     chunk_panels = plan.is_flash ? kFlashPanels : block_panels;
   } else {
-    while (ceil_div(block_panels, chunk_panels) > kMaxChunks) chunk_panels *= 2;
     chunk_panels = std::min(chunk_panels, block_panels);
   }
   plan.is_decode = input.query_length <= AttentionPlan::kMaxDecodeQueries;

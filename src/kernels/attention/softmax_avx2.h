@@ -59,6 +59,11 @@ static inline void softmax_avx2(float* scores, int64_t panel_stride, int num_pan
   __m256 total = _mm256_setzero_ps();
   __m256 largest_weight = total, sum_of_weights = total;
   for (int p = first; p < last; ++p) {
+    if constexpr (kWeights == AttentionWeights::kFixed16) {
+      for (int64_t i = row.fetch_begin; i < row.fetch_end; i += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(row.v_panels[p] + i), _MM_HINT_T1);
+      }
+    }
     for (int half = 0; half < 2; ++half) {
       float* at = scores + p * panel_stride + half * 8;
       const __m256 seen = seen_lanes(row, p * KvLayout::kPanelTokens + half * 8);

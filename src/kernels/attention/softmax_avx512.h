@@ -51,6 +51,11 @@ static inline void softmax_avx512(float* scores, int64_t panel_stride, int num_p
   __m512 total = _mm512_setzero_ps();
   __m512 largest_weight = total, sum_of_weights = total;
   for (int p = first; p < last; ++p) {
+    if constexpr (kWeights == AttentionWeights::kFixed16) {
+      for (int64_t i = row.fetch_begin; i < row.fetch_end; i += 64) {
+        _mm_prefetch(reinterpret_cast<const char*>(row.v_panels[p] + i), _MM_HINT_T1);
+      }
+    }
     float* at = scores + p * panel_stride;
     const __m512 e = _mm512_maskz_mov_ps(seen_lanes(row, p),
                                          exp_avx512(_mm512_sub_ps(_mm512_loadu_ps(at), maximum)));
