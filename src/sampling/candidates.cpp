@@ -336,9 +336,9 @@ void Candidates::probabilities(std::vector<float>& out) {
 }
 
 int32_t Candidates::draw(double uniform) {
-  const double target = uniform * total_weight();
-  double sum = 0;
   if (is_ordered()) {
+    const double target = uniform * total_weight();
+    double sum = 0;
     for (size_t i = 0; i < size_; ++i) {
       sum += weight(ordered_[i].logit);
       if (sum > target) return ordered_[i].id;
@@ -347,14 +347,22 @@ int32_t Candidates::draw(double uniform) {
   }
   // The block first, then the token in it.
   std::array<float, kBlock> weights;
+  std::vector<float>& block_sums = scratch_;
+  block_sums.resize(num_blocks());
+  double total = 0;
+  for (size_t i = 0; i < num_blocks(); ++i) {
+    block_sums[i] = block_weights(i, weights.data());
+    total += block_sums[i];
+  }
+  const double target = uniform * total;
   size_t chosen = 0;
   double before_chosen = 0;
+  double sum = 0;
   for (size_t i = 0; i < num_blocks(); ++i) {
-    const float block_sum = block_weights(i, weights.data());
-    if (block_sum == 0) continue;
+    if (block_sums[i] == 0) continue;
     chosen = i;
     before_chosen = sum;
-    sum += block_sum;
+    sum += block_sums[i];
     if (sum > target) break;
   }
   block_weights(chosen, weights.data());
