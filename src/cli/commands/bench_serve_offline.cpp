@@ -40,14 +40,16 @@ int at_share(const double (&deciles)[11], double share, double scale) {
   return std::max(static_cast<int>(std::lround(length * scale)), 2);
 }
 
-std::vector<Lengths> make_lengths(size_t count, double scale) {
+// Neither half of a request may take more than half of the context.
+std::vector<Lengths> recorded_lengths(size_t count, double scale, int max_context) {
   std::mt19937 generator(1);
   // A division by 2^32 is the same on every machine; the library's distributions are not.
   const auto uniform = [&] { return static_cast<double>(generator()) * 0x1p-32; };
   std::vector<Lengths> lengths;
   for (size_t i = 0; i < count; ++i) {
     const int prompt = at_share(kPromptDeciles, uniform(), scale);
-    lengths.push_back({prompt, at_share(kOutputDeciles, uniform(), scale)});
+    const int output = at_share(kOutputDeciles, uniform(), scale);
+    lengths.push_back({std::min(prompt, max_context / 2), std::min(output, max_context / 2)});
   }
   return lengths;
 }
@@ -112,18 +114,17 @@ class OfflineRun {
   std::string error_;
 };
 
-std::vector<Request> make_requests(const std::vector<Lengths>& lengths, int64_t vocab_size,
-                                   int max_context) {
+std::vector<Request> make_requests(const std::vector<Lengths>& lengths, int64_t vocab_size) {
   std::mt19937 generator(2);
   std::vector<Request> requests;
   for (const Lengths& length : lengths) {
-    std::vector<int32_t> ids(static_cast<size_t>(std::min(length.prompt, max_context / 2)));
+    std::vector<int32_t> ids(static_cast<size_t>(length.prompt));
     for (int32_t& id : ids) {
       id = static_cast<int32_t>(generator() % static_cast<uint64_t>(vocab_size));
     }
     Request& request = requests.emplace_back();
     request.prompt = std::move(ids);
-    request.sampling.max_tokens = std::min(length.output, max_context / 2);
+    request.sampling.max_tokens = length.output;
     request.sampling.ignore_eos = true;
   }
   return requests;
@@ -172,11 +173,16 @@ int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context
   const std::unique_ptr<LLM> llm = load_model(context, path, config);
   const Json model = parse_json(llm->report(), "report").at("model");
   const size_t most = num_requests(options, config.max_sequences);
+  const int64_t fixed = int64_t{options.prompt.value_or(0)} + options.generate.value_or(0);
+  if (fixed > llm->max_context()) {
+    throw usage_failure(fmt::format("--prompt and --generate make {} tokens, the context holds {}",
+                                    fixed, llm->max_context()));
+  }
   const std::vector<Lengths> lengths =
       options.prompt ? std::vector<Lengths>(most, {*options.prompt, *options.generate})
-                     : make_lengths(most, options.scale);
+                     : recorded_lengths(most, options.scale, llm->max_context());
   const std::vector<Request> requests =
-      make_requests(lengths, model.at("vocab_size").get<int64_t>(), llm->max_context());
+      make_requests(lengths, model.at("vocab_size").get<int64_t>());
   run_at(*llm, 1, requests, 1);  // warm-up: scratch memory grows, pages are touched
   Json rows = Json::array();
   for (const int concurrency : options.concurrency) {

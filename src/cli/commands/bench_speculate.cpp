@@ -175,7 +175,7 @@ Json bench_text(LLM& with, LLM& without, const Text& text, int batch, int pairs)
 
 int bench_speculate_command(const BenchSpeculateOptions& options, Context& context) {
   if (options.random_weights && options.texts != std::vector<std::string>{"random"}) {
-    throw Failure(kExitUsage, "--random-weights answer nothing: give --text random");
+    throw usage_failure("--random-weights answer nothing: give --text random");
   }
   LlmConfig config = to_config(options.model, context);
   config.random_weights = options.random_weights.has_value();
