@@ -14,6 +14,11 @@ inline constexpr const char* kWeightDtypes[] = {"fp32", "fp16",    "bf16",     "
 // "int8-plain" costs.
 inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16", "int8", "int8-plain"};
 
+// What the ranks of a model add up over (LlmConfig::communicator), besides "auto": memory that the
+// ranks of one machine share, oneCCL, or, where all ranks are on one machine, for each size of a
+// sum the faster of both, as measured once at the start.
+inline constexpr const char* kCommunicators[] = {"shm", "oneccl", "fastest"};
+
 // How the attention of a prompt is computed (LlmConfig::attention), besides "auto": SlimAttention,
 // which has whole rows of scores, or flash attention, which has pieces of them.
 inline constexpr const char* kAttentionMethods[] = {"slim", "flash"};
@@ -41,6 +46,24 @@ struct LlmConfig {
   // The lanner program that the other ranks are started from; empty: the program that loads the
   // model if that is lanner, else the one on the PATH.
   std::string worker_program = {};
+  // Ranks on several machines, instead of tensor_parallel: "HOST[:N],…", N ranks on each. The first
+  // HOST is this machine, whose ranks are started here; `lanner worker` is started on the others,
+  // as often as they have ranks.
+  std::string hosts = {};
+  // "HOST:PORT" where they meet: this process listens there. Empty: the first of hosts, port 29500.
+  // Without hosts: tensor_parallel ranks meet there, and none of them is started here (mpirun,
+  // srun).
+  std::string rendezvous = {};
+  // What the ranks of several machines share, at least 16 characters; it never travels.
+  std::string job_secret = {};
+  double rendezvous_timeout = 300;  // seconds until all have come
+  // "auto" (shm between the ranks of tensor_parallel, fastest between those of hosts and
+  // rendezvous, oneccl between machines) or one of kCommunicators.
+  std::string communicator = "auto";
+  // How often in a row a model whose ranks are lost (one has died, or stands still) is loaded again
+  // with new ones, after 1, 2, 4, … seconds; what has run for a minute counts anew. Meanwhile
+  // requests are refused.
+  int restart_ranks = 0;
   // Longest sequence (prompt and output) in tokens; 0: what the model was trained for, as far as
   // the memory allows.
   int max_context = 0;

@@ -48,6 +48,7 @@ struct LlmStats {
   // Tensor parallel: memory and what follows are of rank 0, whose share is as large as any.
   int ranks = 1;
   std::string communicator = "single";  // how ranks talk to each other
+  int rank_restarts = 0;                // LlmConfig::restart_ranks
   int64_t computed_tokens = 0;          // that went through the model
   int64_t reduced_bytes = 0;            // of partial sums, handed to other ranks
   int64_t copied_bytes = 0;             // of them, that had to be copied first

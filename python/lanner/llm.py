@@ -60,6 +60,12 @@ class LLM:
         attention: Attention of prompts: "auto", "slim" or "flash".
         threads: Compute threads; 0: one per physical core, within the CPU quota.
         tensor_parallel: Processes that compute the model together, each with its share; 0: one per NUMA node.
+        hosts: Ranks on several machines, "NAME[:N],…", this one first; on the others `lanner worker` is started as often.
+        rendezvous: "HOST:PORT" where they meet; "": the first of hosts, port 29500.
+        job_secret: What they share, at least 16 characters; "": LANNER_SECRET of the environment.
+        rendezvous_timeout: Seconds until all have come.
+        communicator: What ranks add up over: "auto", "shm", "oneccl" or "fastest".
+        restart_ranks: How often in a row the model is loaded again when ranks are lost.
         max_context: Longest prompt and answer together in tokens; 0: what the model was trained for.
         kv_cache_bytes: Bytes for the KV cache; 0: what max_sequences of max_context need, as far as the memory allows.
         max_tokens_per_step: Tokens computed in one step at most.
@@ -86,6 +92,12 @@ class LLM:
         attention: str = "auto",
         threads: int = 0,
         tensor_parallel: int = 0,
+        hosts: str = "",
+        rendezvous: str = "",
+        job_secret: str = "",
+        rendezvous_timeout: float = 300.0,
+        communicator: str = "auto",
+        restart_ranks: int = 0,
         max_context: int = 0,
         kv_cache_bytes: int = 0,
         max_tokens_per_step: int = 512,
@@ -105,6 +117,12 @@ class LLM:
             "threads": threads,
             "tensor_parallel": tensor_parallel,
             "worker_program": worker_program(),
+            "hosts": hosts,
+            "rendezvous": rendezvous,
+            "job_secret": job_secret or os.environ.get("LANNER_SECRET", ""),
+            "rendezvous_timeout": float(rendezvous_timeout),
+            "communicator": communicator,
+            "restart_ranks": restart_ranks,
             "max_context": max_context,
             "kv_cache_bytes": kv_cache_bytes,
             "max_tokens_per_step": max_tokens_per_step,

@@ -24,6 +24,7 @@
 #include "cli/help_formatter.h"
 #include "cli/model_tools.h"
 #include "cli/options.h"
+#include "cli/rank_options.h"
 #include "cli/serve.h"
 #include "cli/text.h"
 
@@ -89,6 +90,8 @@ class Parser {
         bench_attention_, add_bench_attention_options, bench_attention_command, bench);
     add("comm", "What the messages between ranks cost, by size and backend", bench_comm_,
         add_bench_comm_options, bench_comm_command, bench);
+    add("ranks", "A model on several ranks against one, in turn", bench_ranks_,
+        add_bench_ranks_options, bench_ranks_command, bench);
     add("plan", "Predict a model's speed on several ranks from what is measured here", plan_,
         add_plan_options, plan_command);
     CLI::App* eval =
@@ -121,8 +124,8 @@ class Parser {
     add("tokenize", "Show the tokens of a text", tokenize_, add_tokenize_options, tokenize_command);
     add("render", "Show the prompt that a chat template makes", render_, add_render_options,
         render_command);
-    add("worker", "A further rank of a model, started by the first", worker_, add_worker_options,
-        worker_command);
+    add("worker", "A further rank of a model that another process runs", worker_,
+        add_worker_options, worker_command);
   }
 
   int parse_and_run(const std::vector<std::string>& arguments, Context& context);
@@ -137,7 +140,14 @@ class Parser {
     CLI::App* command = (parent != nullptr ? *parent : app_).add_subcommand(name, description);
     add_options(*command, options);
     command->final_callback([this, &options, run] {
-      run_chosen_ = [&options, run](Context& context) { return run(options, context); };
+      run_chosen_ = [&options, run](Context& context) {
+        if constexpr (requires { options.model.ranks; }) {
+          if (is_further_rank(options.model, context)) {
+            return run_further_rank(options.model, context);
+          }
+        }
+        return run(options, context);
+      };
     });
   }
 
@@ -151,6 +161,7 @@ class Parser {
   BenchOpOptions bench_op_;
   BenchAttentionOptions bench_attention_;
   BenchCommOptions bench_comm_;
+  BenchRanksOptions bench_ranks_;
   PlanOptions plan_;
   EvalOptions eval_perplexity_;
   EvalKlOptions eval_kl_;

@@ -56,6 +56,69 @@ TEST_F(CliTest, BenchCommIsOneRankOfSeveral) {
   EXPECT_EQ(run({"bench", "comm", "--bytes", "0"}), kExitUsage);
 }
 
+TEST_F(CliTest, ModelsRunOnSeveralMachines) {
+  EXPECT_EQ(run({"run", model(), "hi", "--hosts", "a,b:2"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("set LANNER_SECRET"));
+  job_secret_ = "of all the ranks";
+  EXPECT_EQ(run({"run", model(), "hi", "--hosts", "a,b:2", "--rendezvous", "10.0.0.1:7",
+                 "--rendezvous-timeout", "9", "--communicator", "fastest"}),
+            kExitOk);
+  EXPECT_EQ(script_->config.hosts, "a,b:2");
+  EXPECT_EQ(script_->config.rendezvous, "10.0.0.1:7");
+  EXPECT_EQ(script_->config.rendezvous_timeout, 9);
+  EXPECT_EQ(script_->config.communicator, "fastest");
+  EXPECT_EQ(script_->config.job_secret, "of all the ranks");
+  EXPECT_EQ(script_->config.tensor_parallel, 0);
+  EXPECT_EQ(run({"run", model(), "hi", "--hosts", "a,b", "--tp", "2"}), kExitUsage);
+  EXPECT_EQ(run({"run", model(), "hi", "--communicator", "pigeons"}), kExitUsage);
+}
+
+TEST_F(CliTest, ALauncherGivesEveryRankItsPlace) {
+  job_secret_ = "of all the ranks";
+  const std::vector<std::string> command = {"run", model(), "hi", "--rendezvous", "node1:29500"};
+  EXPECT_EQ(run(command), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("how many ranks"));
+  launcher_rank_ = LauncherRank{.launcher = "PMI", .rank = 0, .size = 3};
+  EXPECT_EQ(run(command), kExitOk);
+  EXPECT_EQ(script_->config.tensor_parallel, 3);
+  EXPECT_EQ(script_->config.rendezvous, "node1:29500");
+  EXPECT_NE(out_, "");
+  // The others do what they are told by the first.
+  launcher_rank_->rank = 2;
+  script_->loaded.clear();
+  EXPECT_EQ(run(command), kExitOk);
+  EXPECT_EQ(out_, "");
+  EXPECT_TRUE(script_->loaded.empty());
+  EXPECT_EQ(script_->worker.rendezvous.address, "node1:29500");
+  EXPECT_EQ(script_->worker.rendezvous.rank, 2);
+  EXPECT_EQ(script_->worker.rendezvous.ranks, 3);
+}
+
+TEST_F(CliTest, AWorkerIsToldWhereToGo) {
+  EXPECT_EQ(run({"worker"}), kExitUsage);
+  EXPECT_EQ(run({"worker", "--rendezvous", "node1:29500"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("set LANNER_SECRET"));
+  job_secret_ = "of all the ranks";
+  EXPECT_EQ(run({"worker", "elsewhere", "--rendezvous", "node1:29500", "--rank", "3"}), kExitOk);
+  EXPECT_EQ(script_->worker.path, "elsewhere");
+  EXPECT_EQ(script_->worker.rendezvous.rank, 3);
+  EXPECT_EQ(script_->worker.rendezvous.secret, "of all the ranks");
+  EXPECT_EQ(run({"worker", "--rendezvous", "node1:29500"}), kExitOk);
+  EXPECT_EQ(script_->worker.path, "");
+  EXPECT_EQ(script_->worker.rendezvous.rank, -1);
+}
+
+TEST_F(CliTest, BenchRanksRunsBothInTurn) {
+  EXPECT_EQ(run({"bench", "ranks", model(), "--pairs", "3", "--generate", "2", "--json"}), kExitOk);
+  const Json report = Json::parse(out_);
+  EXPECT_EQ(report.at("runs").size(), 2u);
+  EXPECT_GT(report.at("decode").at("median").get<double>(), 0);
+  EXPECT_EQ(script_->config.tensor_parallel, 1);
+  EXPECT_EQ(script_->loaded.size(), 2u);
+  EXPECT_EQ(script_->requests.size(), 8u);
+  EXPECT_EQ(run({"bench", "ranks", "--pairs", "0"}), kExitUsage);
+}
+
 TEST_F(CliTest, PlanNeedsAConnection) {
   EXPECT_EQ(run({"plan", "llama-1b", "--ranks", "1,2,8", "--latency", "20", "--bandwidth", "12.5",
                  "--dtype", "int8", "--depth", "1000", "--json"}),
@@ -413,9 +476,10 @@ TEST_F(CliTest, HelpMentionsEveryCommandOptionAndStatus) {
   for (const ExitCode& row : exit_codes()) EXPECT_THAT(out_, HasSubstr(row.meaning));
   EXPECT_THAT(command_names(),
               ElementsAre("run", "chat", "serve", "bench machine", "bench model", "bench op",
-                          "bench attention", "bench comm", "bench serve", "bench serve-offline",
-                          "bench reuse", "bench speculate", "plan", "eval perplexity", "eval kl",
-                          "info", "doctor", "pull", "quantize", "tokenize", "render", "worker"));
+                          "bench attention", "bench comm", "bench ranks", "bench serve",
+                          "bench serve-offline", "bench reuse", "bench speculate", "plan",
+                          "eval perplexity", "eval kl", "info", "doctor", "pull", "quantize",
+                          "tokenize", "render", "worker"));
   for (const std::string& command : command_names()) {
     std::istringstream stream(command + " --help");
     EXPECT_EQ(run({std::istream_iterator<std::string>(stream), {}}), kExitOk);

@@ -15,6 +15,14 @@ namespace lanner::cli {
 // The options of each command as parsed and range-checked, and the commands themselves. A command
 // returns an exit status; what goes wrong is thrown (Failure, lanner::Error).
 
+// Ranks on several machines (rank_options.h).
+struct RankOptions {
+  std::string hosts;
+  std::optional<std::string> rendezvous;
+  double timeout = LlmConfig{}.rendezvous_timeout;
+  std::string communicator = "auto";
+};
+
 // --dtype, --kv-dtype, --attention, --threads, --tp, --max-context, --no-prefix-cache,
 // --no-speculation.
 struct ModelOptions {
@@ -29,6 +37,7 @@ struct ModelOptions {
   std::string draft_model;
   std::string draft_dtype = "auto";
   int draft_tokens = 0;
+  RankOptions ranks;  // of commands that take them
 };
 
 // --n, --beams and what belongs to them: for commands with more than one answer.
@@ -147,6 +156,16 @@ struct BenchCommOptions {
   bool json = false;
 };
 
+struct BenchRanksOptions {
+  std::optional<std::string> path;
+  std::optional<std::string> random_weights;  // as in BenchModelOptions
+  ModelOptions model;
+  int pairs = 9;
+  int prompt = 64;
+  int generate = 32;
+  bool json = false;
+};
+
 struct PlanOptions {
   std::string path;
   ModelOptions model;
@@ -172,9 +191,12 @@ struct EvalKlOptions {
 };
 
 struct WorkerCommandOptions {
-  int rank = 0;
-  int memory = -1;
-  bool crowded = false;
+  std::optional<std::string> path;
+  std::string rendezvous;
+  int rank = -1;
+  int ranks = 0;  // 0: as rank 0 says
+  double timeout = RendezvousConfig{}.timeout;
+  int parent = 0;  // 0: none
 };
 
 struct BenchServeOfflineOptions {
@@ -215,6 +237,7 @@ int render_command(const RenderOptions& options, Context& context);
 int eval_perplexity_command(const EvalOptions& options, Context& context);
 int bench_attention_command(const BenchAttentionOptions& options, Context& context);
 int bench_comm_command(const BenchCommOptions& options, Context& context);
+int bench_ranks_command(const BenchRanksOptions& options, Context& context);
 int plan_command(const PlanOptions& options, Context& context);
 int eval_kl_command(const EvalKlOptions& options, Context& context);
 int bench_machine_command(const BenchMachineOptions& options, Context& context);

@@ -30,6 +30,10 @@ void LoadProgress::update(const char* stage, int64_t done, int64_t total) {
   if (now < next_draw_) return;
   next_draw_ = now + kDrawInterval;
   drawn_ = true;
+  if (total <= 0 && done <= 0) {
+    terminal_ << fmt::format("\r\033[Kwaiting for {}", stage) << std::flush;
+    return;
+  }
   if (total <= 0) {
     terminal_ << fmt::format("\r\033[Kloading {}: {}", stage, format_bytes(done)) << std::flush;
     return;

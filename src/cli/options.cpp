@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include "cli/rank_options.h"
 #include "lanner/config.h"
 
 namespace lanner::cli {
@@ -296,6 +297,7 @@ void add_run_options(CLI::App& command, RunOptions& options) {
   add_sampling_options(command, options.sampling);
   add_form_options(command, options.form);
   add_model_options(command, options.model);
+  add_rank_options(command, options.model);
   const char* output = "Output";
   command
       .add_flag("--stats", options.stats,
@@ -357,6 +359,7 @@ void add_bench_serve_offline_options(CLI::App& command, BenchServeOfflineOptions
       ->check(whole_number(0, 100000))
       ->group(group);
   add_model_options(command, options.model);
+  add_rank_options(command, options.model);
   command.add_flag("--json", options.json, "Print JSON")->group("Output");
   command.footer(
       "\nThe requests are the same every time: random tokens, recorded lengths. overhead_share is "
@@ -430,6 +433,7 @@ void add_chat_options(CLI::App& command, ChatOptions& options) {
   command.add_option("--system", options.system, "System message")->group("Input");
   add_sampling_options(command, options.sampling);
   add_model_options(command, options.model);
+  add_rank_options(command, options.model);
   command.add_flag("--stats", options.stats, "Print timings and memory after each answer")
       ->group("Output");
   command.footer(
@@ -556,6 +560,7 @@ void add_eval_options(CLI::App& command, EvalOptions& options) {
 
 void add_eval_perplexity_options(CLI::App& command, EvalOptions& options) {
   add_eval_options(command, options);
+  add_rank_options(command, options.model);
   command.footer(
       "\nexp of the mean of -ln p over the tokens of the text, each predicted from what stands\n"
       "before it in its window. Ctrl-C ends it.\n"
@@ -636,6 +641,7 @@ void add_bench_model_options(CLI::App& command, BenchModelOptions& options) {
       ->check(whole_number(1, 1000))
       ->group(group);
   add_model_options(command, options.model);
+  add_rank_options(command, options.model);
   command.add_flag("--json", options.json, "Print JSON")->group("Output");
   command.add_option("--html", options.html, "Also write a page with plots; it needs no network")
       ->type_name("FILE")
@@ -677,22 +683,6 @@ void add_bench_op_options(CLI::App& command, BenchOpOptions& options) {
       "\nExamples:\n"
       "  lanner bench op --list\n"
       "  lanner bench op rms_norm --filter avx512 --repeat 5\n");
-}
-
-void add_worker_options(CLI::App& command, WorkerCommandOptions& options) {
-  command.add_option("--rank", options.rank, "Which rank this is")
-      ->required()
-      ->check(whole_number(1, 63));
-  command.add_option("--memory", options.memory, "Descriptor of the memory that the ranks share")
-      ->required()
-      ->check(whole_number(0, INT_MAX));
-  command.add_flag("--crowded", options.crowded, "There are more ranks than CPUs");
-  command.footer(
-      "\nStarted by the process that loads a model with --tp, once for every further rank. There "
-      "is\n"
-      "no use in starting it by hand.\n"
-      "\nExample (the memory is an inherited descriptor):\n"
-      "  lanner worker --rank 1 --memory 3\n");
 }
 
 }  // namespace lanner::cli

@@ -38,6 +38,7 @@ void add_render_options(CLI::App& command, RenderOptions& options);
 void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options);
 void add_bench_attention_options(CLI::App& command, BenchAttentionOptions& options);
 void add_bench_comm_options(CLI::App& command, BenchCommOptions& options);
+void add_bench_ranks_options(CLI::App& command, BenchRanksOptions& options);
 void add_plan_options(CLI::App& command, PlanOptions& options);
 void add_bench_model_options(CLI::App& command, BenchModelOptions& options);
 void add_bench_op_options(CLI::App& command, BenchOpOptions& options);

@@ -31,6 +31,7 @@ struct ServeOptions {
   int keep_alive = 15;              // seconds
   std::string access_log = "stderr";
   bool log_prompts = false;
+  int restart_ranks = 3;
 };
 
 void add_serve_options(CLI::App& command, ServeOptions& options);

@@ -188,7 +188,15 @@ std::unique_ptr<Communicator> connect_ranks(std::shared_ptr<Rendezvous> rendezvo
     throw_error(ErrorCode::kUnsupported,
                 "[distributed] the ranks are on several hosts, which share no memory");
   }
-  auto shm = connect_shm(rendezvous, options);
+  std::unique_ptr<Communicator> shm;
+  try {
+    shm = connect_shm(rendezvous, options);
+  } catch (const Error& error) {
+    // Containers of one machine that share its name. All ranks come here, or none does.
+    if (options.backend == "shm" || error.code() != ErrorCode::kUnsupported) throw;
+    log_info("{}", error.what());
+    return connect_oneccl(rendezvous, options);
+  }
   if (options.backend == "shm" || !options.has_cpu_for_each) return shm;
   auto oneccl = try_oneccl(rendezvous, options);
   if (oneccl == nullptr) return shm;

@@ -110,6 +110,7 @@ class Lobby {
     try {
       while (present_.size() + 1 < static_cast<size_t>(options_.size)) {
         if (Clock::now() >= deadline) throw_missing();
+        if (options_.on_wait) options_.on_wait();
         look(deadline);
       }
       return begin();

@@ -23,6 +23,10 @@ struct RendezvousOptions {
   std::chrono::milliseconds silent_time = std::chrono::seconds(15);
   // Rank 0 is told the port it listens on, before anybody comes.
   std::function<void(uint16_t port)> on_listening = {};
+  // Rank 0 calls it several times a second until all ranks have come; what it throws ends the job.
+  std::function<void()> on_wait = {};
+  // Called once, from any thread, when the ranks have lost each other; it must not wait.
+  std::function<void(const std::string& sentence)> on_failure = {};
 };
 
 // A rank's authenticated connection to rank 0, or rank 0's to another rank.

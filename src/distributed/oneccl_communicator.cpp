@@ -109,6 +109,9 @@ void set_environment(const Rendezvous& rendezvous) {
     set("FI_TCP_IFACE", rendezvous.interface());
   }
   set("CCL_LOG_LEVEL", "error");
+  // A library that libfabric loads for old network cards would catch signals, and write a file of
+  // its own into the working directory.
+  set("IPATH_NO_BACKTRACE", "1");
 }
 
 class OneCclCommunicator final : public Communicator {

@@ -83,7 +83,11 @@ class Reader {
 }  // namespace
 
 struct Rendezvous::Impl {
-  explicit Impl(Job job) : rank(job.rank), size(job.size), silent_time(job.silent_time) {
+  Impl(Job job, std::function<void(const std::string&)> when_failed)
+      : rank(job.rank),
+        size(job.size),
+        silent_time(job.silent_time),
+        on_failure(std::move(when_failed)) {
     for (Link& link : job.links) peers.push_back(std::make_unique<Peer>(std::move(link)));
     inbox.resize(peers.size());
     stop_descriptor = eventfd(0, EFD_CLOEXEC);
@@ -160,6 +164,12 @@ struct Rendezvous::Impl {
                        : fmt::format("rank {}", other);
   }
 
+  std::string process_of(int other) const {
+    const auto index = static_cast<size_t>(other);
+    if (!knows_hosts) return name_of(other);
+    return fmt::format("rank {} (host {}, process {})", other, hosts[index].name, processes[index]);
+  }
+
   // The first failure counts; rank 0 tells it to all.
   void set_failure(const std::string& sentence) {
     {
@@ -169,6 +179,7 @@ struct Rendezvous::Impl {
       has_failed = true;
     }
     changed.notify_all();
+    if (on_failure) on_failure(sentence);
     if (rank != 0) return;
     for (auto& peer : peers) try_send(*peer, FrameKind::kFailure, sentence);
   }
@@ -221,7 +232,7 @@ struct Rendezvous::Impl {
       set_failure(fmt::format(
           "[distributed] {} has been silent for {:.1f} s: it or its network "
           "stands still",
-          name_of(peer->link.rank), std::chrono::duration<double>(silent_time).count()));
+          process_of(peer->link.rank), std::chrono::duration<double>(silent_time).count()));
     }
   }
 
@@ -231,7 +242,7 @@ struct Rendezvous::Impl {
     const auto count = peer.link.socket.receive_some(chunk);
     if (!count) {
       set_failure(fmt::format("[distributed] {} has died: its connection is closed",
-                              name_of(peer.link.rank)));
+                              process_of(peer.link.rank)));
       return;
     }
     peer.last_heard = Clock::now();
@@ -349,7 +360,9 @@ struct Rendezvous::Impl {
   const int size;
   const std::chrono::milliseconds silent_time;
   std::vector<std::unique_ptr<Peer>> peers;
-  std::vector<HostName> hosts;  // written once, before knows_hosts
+  const std::function<void(const std::string&)> on_failure;
+  std::vector<HostName> hosts;         // written once, before knows_hosts
+  std::vector<std::string> processes;  // likewise
   std::atomic<bool> knows_hosts = false;
   std::string interface;
   int stop_descriptor = -1;
@@ -367,15 +380,24 @@ struct Rendezvous::Impl {
 };
 
 Rendezvous::Rendezvous(const RendezvousOptions& options)
-    : impl_(std::make_unique<Impl>(options.rank == 0 ? wait_for_ranks(options)
-                                                     : join_ranks(options))) {
+    : impl_(std::make_unique<Impl>(
+          options.rank == 0 ? wait_for_ranks(options) : join_ranks(options), options.on_failure)) {
   const HostName self = this_host();
-  const std::vector<std::string> names = exchange(self.name + "\n" + self.boot, options.timeout);
+  const std::string process = std::to_string(getpid());
   std::vector<HostName> hosts;
-  for (const std::string& name : names) {
-    const size_t end = std::min(name.find('\n'), name.size());
-    hosts.push_back({.name = name.substr(0, end),
-                     .boot = end < name.size() ? name.substr(end + 1) : std::string()});
+  for (const std::string& other :
+       exchange(fmt::format("{}\n{}\n{}", self.name, self.boot, process), options.timeout)) {
+    std::vector<std::string> lines(1);
+    for (const char c : other) {
+      if (c == '\n') {
+        lines.emplace_back();
+      } else {
+        lines.back() += c;
+      }
+    }
+    lines.resize(3);
+    hosts.push_back({.name = lines[0], .boot = lines[1]});
+    impl_->processes.push_back(lines[2]);
   }
   // A rank on rank 0's host may have come over the loopback interface, which leads to no other.
   const Peer* way_out = impl_->peers.empty() ? nullptr : impl_->peers.front().get();
@@ -402,6 +424,10 @@ const std::string& Rendezvous::interface() const { return impl_->interface; }
 
 bool Rendezvous::is_one_host() const {
   return std::ranges::all_of(hosts(), [&](const HostName& h) { return h == hosts().front(); });
+}
+
+int Rendezvous::ranks_on_host(int rank) const {
+  return static_cast<int>(std::ranges::count(hosts(), hosts()[static_cast<size_t>(rank)]));
 }
 
 std::vector<std::string> Rendezvous::exchange(const std::string& mine,

@@ -32,6 +32,7 @@ class Rendezvous {
   // The hosts of the ranks, by rank.
   const std::vector<HostName>& hosts() const;
   bool is_one_host() const;
+  int ranks_on_host(int rank) const;  // on that of a rank, itself included
   // The network interface that leads to the ranks of other hosts (to all where there is one host).
   const std::string& interface() const;
 

@@ -48,15 +48,13 @@ void check_beams(const EngineRequest& request, int64_t vocab_size) {
 }  // namespace
 
 Engine::Engine(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
-               const ModelFiles* draft)
-    : loop_(std::make_unique<EngineLoop>(files, config, progress, draft)) {}
+               const ModelFiles* draft, std::function<void()> on_lost)
+    : loop_(std::make_unique<EngineLoop>(files, config, progress, draft, std::move(on_lost))) {}
 
 Engine::~Engine() = default;
 
 void Engine::submit(RequestId id, EngineRequest request, TokenCallback on_output) {
-  if (const std::string failure = loop_->failure(); !failure.empty()) {
-    throw Error(ErrorCode::kCancelled, failure);
-  }
+  if (const std::string lost = failure(); !lost.empty()) throw Error(ErrorCode::kCancelled, lost);
   request.sampling.validate();
   check_argument(!request.prompt.empty(), "the prompt has no tokens");
   const int64_t vocab_size = runner().info().vocab_size;
@@ -105,6 +103,8 @@ void Engine::call(const std::function<void(ModelRunner&)>& task) {
 bool Engine::is_engine_thread() const { return loop_->is_own_thread(); }
 
 const ModelRunner& Engine::runner() const { return loop_->runner(); }
+
+std::string Engine::failure() const { return loop_->failure(); }
 
 EngineStats Engine::stats() const { return loop_->stats(); }
 

@@ -76,9 +76,10 @@ class Engine {
  public:
   // Loads the model on the engine's own thread (the one whose memory the weights should be near)
   // and waits for it, and the draft model if there is one (LlmConfig::draft_model, opened). Throws
-  // what loading throws.
+  // what loading throws. on_lost is called once, from any thread, when ranks are lost; it must not
+  // wait.
   Engine(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
-         const ModelFiles* draft = nullptr);
+         const ModelFiles* draft = nullptr, std::function<void()> on_lost = {});
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -101,6 +102,8 @@ class Engine {
   // Immutable after loading.
   const ModelRunner& runner() const;
   EngineStats stats() const;
+  // Why no request can be computed any more: a rank is lost. Empty: they can.
+  std::string failure() const;
 
  private:
   std::unique_ptr<class EngineLoop> loop_;

@@ -38,7 +38,9 @@ TokenOutput ended(int index, const RunningSequence& sequence, FinishReason reaso
 }  // namespace
 
 EngineLoop::EngineLoop(const ModelFiles& files, const LlmConfig& config,
-                       const ProgressCallback& progress, const ModelFiles* draft) {
+                       const ProgressCallback& progress, const ModelFiles* draft,
+                       std::function<void()> on_lost)
+    : on_lost_(std::move(on_lost)) {
   std::promise<void> loaded;
   std::future<void> is_loaded = loaded.get_future();
   thread_ =
@@ -56,6 +58,7 @@ EngineLoop::EngineLoop(const ModelFiles& files, const LlmConfig& config,
     is_loaded.get();
   } catch (...) {
     thread_.join();
+    unload();
     throw;
   }
 }
@@ -67,6 +70,14 @@ EngineLoop::~EngineLoop() {
   }
   wake_.notify_one();
   thread_.join();
+  unload();
+}
+
+// While everything that is told of a lost rank is still there.
+void EngineLoop::unload() {
+  draft_model_.reset();
+  runner_.reset();
+  ranks_.reset();
 }
 
 bool EngineLoop::post(std::function<void()> command) {
@@ -79,23 +90,34 @@ bool EngineLoop::post(std::function<void()> command) {
   return true;
 }
 
+// From any thread. Known before anybody is told, who may ask again at once.
+void EngineLoop::lose_ranks(const std::string& sentence) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!failure_.empty()) return;
+    failure_ = sentence;
+  }
+  if (on_lost_) on_lost_();
+}
+
 void EngineLoop::make_runner(const ModelFiles& files, const LlmConfig& config,
                              const ProgressCallback& progress, const ModelFiles* draft) {
-  const RankLayout layout = plan_ranks(read_topology(), config, knows_worker_program(config));
-  if (layout.size() == 1) {
+  const RanksPlan plan = plan_ranks(read_topology(), config, knows_worker_program(config));
+  if (plan.size == 1) {
     runner_ = std::make_unique<ModelRunner>(files, config, progress, draft);
     return;
   }
   if (draft != nullptr) {
     throw_error(ErrorCode::kUnsupported, "draft_model: a model on {} ranks cannot have one",
-                layout.size());
+                plan.size);
   }
-  processes_ = std::make_unique<RankProcesses>(files, config, layout);
+  ranks_ = std::make_unique<RankGroup>(files, config, plan, progress,
+                                       [this](const std::string& why) { lose_ranks(why); });
   const auto watched = [&](const char* stage, int64_t done, int64_t total) {
-    processes_->check();
+    ranks_->check();
     if (progress) progress(stage, done, total);
   };
-  runner_ = std::make_unique<ModelRunner>(files, config, watched, processes_->take_resources());
+  runner_ = std::make_unique<ModelRunner>(files, config, watched, ranks_->take_resources());
 }
 
 void EngineLoop::load(const ModelFiles& files, const LlmConfig& config,
@@ -146,7 +168,8 @@ void EngineLoop::run() {
     step();
     count_turn(seconds_since(start));
   }
-  finish_all(FinishReason::kAborted, "");
+  const std::string lost = failure();
+  finish_all(lost.empty() ? FinishReason::kAborted : FinishReason::kError, lost);
 }
 
 // Waits for something to do. False: the engine stops; what was posted before that has run.
@@ -209,7 +232,7 @@ void EngineLoop::start(RequestId id, EngineRequest request, TokenCallback on_out
       tell(running, ended(i, RunningSequence{}, FinishReason::kError, error));
     }
   };
-  if (!runner_->failure().empty()) return refuse(runner_->failure());
+  if (const std::string lost = failure(); !lost.empty()) return refuse(lost);
   if (requests_.contains(id)) return refuse(fmt::format("request id {} is in use", id));
   try {
     const SamplingParams& sampling = request.sampling;
@@ -394,13 +417,9 @@ void EngineLoop::finish(RequestId id, FinishReason reason, const std::string& er
 // Ends the sequences of a step; all of them if there was no step yet, so that the next one is not
 // the same again.
 void EngineLoop::fail_step(const SchedulerOutput& output, const std::string& error) {
-  // A rank that is lost takes the weights and the cache with it: no request can go on. Known before
-  // anybody is told, who may ask again at once.
+  // A rank that is lost takes the weights and the cache with it: no request can go on.
   const bool is_lost = !runner_->failure().empty();
-  if (is_lost) {
-    const std::lock_guard lock(mutex_);
-    failure_ = runner_->failure();
-  }
+  if (is_lost) lose_ranks(runner_->failure());
   for (const ScheduledSequence& scheduled : output.sequences) {
     const auto found = by_sequence_.find(scheduled.id);
     if (found != by_sequence_.end()) finish(found->second->id, FinishReason::kError, error);

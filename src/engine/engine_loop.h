@@ -13,7 +13,7 @@
 #include "engine/draft_model.h"
 #include "engine/draft_planner.h"
 #include "engine/engine.h"
-#include "engine/rank_processes.h"
+#include "engine/rank_group.h"
 #include "engine/running_request.h"
 #include "scheduler/scheduler.h"
 
@@ -24,7 +24,7 @@ namespace lanner {
 class EngineLoop {
  public:
   EngineLoop(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
-             const ModelFiles* draft);
+             const ModelFiles* draft, std::function<void()> on_lost);
   ~EngineLoop();
 
   // Runs the command, which must not throw, on the engine's thread between two steps. False: the
@@ -54,11 +54,13 @@ class EngineLoop {
   static constexpr double kHopedAcceptance = 0.7;
   using Requests = std::unordered_map<RequestId, RunningRequest>;
 
+  void lose_ranks(const std::string& sentence);
   void make_runner(const ModelFiles& files, const LlmConfig& config,
                    const ProgressCallback& progress, const ModelFiles* draft);
   void load(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
             const ModelFiles* draft);
   void run();
+  void unload();
   bool run_commands();
   SequenceParams sequence_params(const EngineRequest& request) const;
 
@@ -98,8 +100,9 @@ class EngineLoop {
 
   RunningSequence* find(SequenceId id);
 
-  std::unique_ptr<RankProcesses> processes_;  // of the other ranks, if there are any
-  std::unique_ptr<ModelRunner> runner_;       // lets them go before they are waited for
+  const std::function<void()> on_lost_;
+  std::unique_ptr<RankGroup> ranks_;     // if there are several
+  std::unique_ptr<ModelRunner> runner_;  // lets them go before they are waited for
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<Sampler> sampler_;
   BackgroundWorker constraint_worker_;

@@ -16,7 +16,7 @@
 #include "engine/chat_plan.h"
 #include "engine/chat_stream.h"
 #include "engine/embedding.h"
-#include "engine/engine.h"
+#include "engine/engine_keeper.h"
 #include "engine/model_text.h"
 #include "engine/report.h"
 #include "engine/request_stream.h"
@@ -107,18 +107,23 @@ void check_same_vocabulary(const ModelFiles& model, const Tokenizer* tokenizer,
 class LlmImpl final : public LLM {
  public:
   LlmImpl(const std::string& path, const LlmConfig& config, const ProgressCallback& progress)
-      : start_(Clock::now()), files_(open_model(path, config)), text_(load_text(files_)) {
-    const std::optional<ModelFiles> draft = open_draft_model(config);
-    if (draft) check_same_vocabulary(files_, text_.tokenizer(), *draft);
-    engine_ = std::make_unique<Engine>(files_, config, progress, draft ? &*draft : nullptr);
+      : start_(Clock::now()),
+        files_(open_model(path, config)),
+        draft_(open_draft_model(config)),
+        text_(load_text(files_)) {
+    if (draft_) check_same_vocabulary(files_, text_.tokenizer(), *draft_);
+    keeper_ = std::make_unique<EngineKeeper>(files_, config, progress, draft_ ? &*draft_ : nullptr);
     load_seconds_ = std::chrono::duration<double>(Clock::now() - start_).count();
+    remember(keeper_->engine()->runner());
   }
 
   RequestId submit(const Request& request, OutputCallback on_output) override {
     return submit(request, {}, std::nullopt, std::move(on_output));
   }
 
-  void abort(RequestId id) override { engine_->abort(id); }
+  void abort(RequestId id) override {
+    if (const auto engine = keeper_->find()) engine->abort(id);
+  }
 
   std::vector<Completion> generate(const std::vector<Request>& requests) override {
     if (requests.empty()) return {};
@@ -128,8 +133,7 @@ class LlmImpl final : public LLM {
       first.push_back(first.back() + static_cast<size_t>(request.sampling.n));
     }
     const auto collector = std::make_shared<Collector>(std::move(first));
-    check_argument(!engine_->is_engine_thread(),
-                   "a callback cannot wait for another request: submit() it");
+    check_argument(!is_engine_thread(), "a callback cannot wait for another request: submit() it");
     std::vector<RequestId> submitted;
     try {
       for (size_t i = 0; i < requests.size(); ++i) {
@@ -153,8 +157,7 @@ class LlmImpl final : public LLM {
   }
 
   std::vector<ChatCompletion> chat(const ChatRequest& chat) override {
-    check_argument(!engine_->is_engine_thread(),
-                   "a callback cannot wait for a chat: submit_chat() it");
+    check_argument(!is_engine_thread(), "a callback cannot wait for a chat: submit_chat() it");
     chat.sampling.validate();
     struct Wait {
       std::vector<ChatCompletion> answers;
@@ -183,23 +186,23 @@ class LlmImpl final : public LLM {
         request.truncate ? std::max(static_cast<int>(prompt.size()) - max_context(), 0) : 0;
     prompt.resize(prompt.size() - static_cast<size_t>(output.embedding.truncated_tokens));
     output.embedding.prompt_tokens = static_cast<int>(prompt.size());
-    engine_->submit(id,
-                    {.prompt = std::move(prompt),
-                     .priority = request.priority,
-                     .cache_salt = request.cache_salt,
-                     .pooling = request.pooling},
-                    [output = std::move(output), normalized = request.normalized,
-                     on_output = std::move(on_output)](const TokenOutput& news) mutable {
-                      take_embedding(news, normalized, output);
-                      on_output(output);
-                      return true;
-                    });
+    keeper_->engine()->submit(id,
+                              {.prompt = std::move(prompt),
+                               .priority = request.priority,
+                               .cache_salt = request.cache_salt,
+                               .pooling = request.pooling},
+                              [output = std::move(output), normalized = request.normalized,
+                               on_output = std::move(on_output)](const TokenOutput& news) mutable {
+                                take_embedding(news, normalized, output);
+                                on_output(output);
+                                return true;
+                              });
     return id;
   }
 
   std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>& requests) override {
     if (requests.empty()) return {};
-    check_argument(!engine_->is_engine_thread(),
+    check_argument(!is_engine_thread(),
                    "a callback cannot wait for embeddings: submit_embedding() them");
     const auto collector = std::make_shared<EmbeddingCollector>(requests.size());
     std::vector<RequestId> submitted;
@@ -226,8 +229,8 @@ class LlmImpl final : public LLM {
   bool has_chat_template() const override { return text_.has_chat_template(); }
 
   void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
-    const int64_t vocab_size = engine_->runner().info().vocab_size;
-    engine_->call([&](ModelRunner& runner) {
+    const int64_t vocab_size = info_.vocab_size;
+    keeper_->engine()->call([&](ModelRunner& runner) {
       SafetensorsWriter writer(
           path, {{"logits", DType::kF32, Shape{static_cast<int64_t>(tokens.size()), vocab_size}}});
       runner.logits(tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) { writer.append(rows); });
@@ -236,7 +239,7 @@ class LlmImpl final : public LLM {
   }
 
   void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) override {
-    engine_->call([&](ModelRunner& runner) {
+    keeper_->engine()->call([&](ModelRunner& runner) {
       int64_t first = 0;
       runner.logits(tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) {
         const auto values = static_cast<size_t>(rows.num_rows() * rows.size(-1));
@@ -257,18 +260,16 @@ class LlmImpl final : public LLM {
     params.min_p = given.min_p.value_or(0.0);
     return params;
   }
-  int embedding_size() const override {
-    return static_cast<int>(engine_->runner().info().hidden_size);
-  }
-  int max_context() const override { return engine_->runner().plan().memory.max_context; }
+  int embedding_size() const override { return static_cast<int>(info_.hidden_size); }
+  int max_context() const override { return memory_.max_context; }
 
   LlmStats stats() const override {
-    const EngineStats steps = engine_->stats();
+    const EngineStats steps = keeper_->stats();
     const auto bytes = [](uint64_t count) { return static_cast<int64_t>(count); };
     return {.load_seconds = load_seconds_,
             .peak_memory_bytes = peak_memory(),
-            .weight_bytes = engine_->runner().model().weights().bytes,
-            .kv_cache_bytes = engine_->runner().plan().memory.kv_bytes,
+            .weight_bytes = weight_bytes_,
+            .kv_cache_bytes = memory_.kv_bytes,
             .prefill_tokens = steps.prefill_tokens,
             .prefill_seconds = steps.prefill_seconds,
             .decode_tokens = steps.decode_tokens,
@@ -288,7 +289,8 @@ class LlmImpl final : public LLM {
             .used_kv_blocks = steps.used_blocks,
             .kv_blocks = steps.num_blocks,
             .ranks = steps.ranks,
-            .communicator = engine_->runner().communicator().backend(),
+            .communicator = communicator_,
+            .rank_restarts = keeper_->restarts(),
             .computed_tokens = steps.computed_tokens,
             .reduced_bytes = bytes(steps.ranks_sent.sum_bytes),
             .copied_bytes = bytes(steps.ranks_sent.sum_bytes_copied),
@@ -296,16 +298,27 @@ class LlmImpl final : public LLM {
             .broadcast_bytes = bytes(steps.ranks_sent.broadcast_bytes)};
   }
 
-  std::string report() const override {
-    const ModelRunner& runner = engine_->runner();
+  std::string report() const override { return report_; }
+
+ private:
+  bool is_engine_thread() const {
+    const auto engine = keeper_->find();
+    return engine != nullptr && engine->is_engine_thread();
+  }
+
+  // What is asked for also while there is no engine. The next one has the same model and settings.
+  void remember(const ModelRunner& runner) {
+    info_ = runner.info();
+    memory_ = runner.plan().memory;
+    weight_bytes_ = runner.model().weights().bytes;
+    communicator_ = runner.communicator().backend();
     Json report = describe_machine(runner.topology(), runner.thread_plan());
     report["model"] = describe_model(files_, runner.plan());
     report["model"]["loaded"] = describe_loaded(runner);
     report["model"]["ranks"] = runner.num_ranks();
-    return report.dump(2);
+    report_ = report.dump(2);
   }
 
- private:
   // shown_tokens: special tokens that are text in the answer. form_after: the token after which the
   // form of the answer begins, if not at its start.
   RequestId submit(const Request& request, const std::vector<int32_t>& shown_tokens,
@@ -327,13 +340,13 @@ class LlmImpl final : public LLM {
     const auto stream = std::make_shared<RequestStream>(id, text_.tokenizer(), sampling,
                                                         static_cast<int>(prompt.size()), truncated,
                                                         shown_tokens, std::move(on_output));
-    engine_->submit(id,
-                    {.prompt = std::move(prompt),
-                     .sampling = std::move(sampling),
-                     .priority = request.priority,
-                     .cache_salt = request.cache_salt,
-                     .constraint = std::move(constraint)},
-                    [stream](const TokenOutput& news) { return stream->push(news); });
+    keeper_->engine()->submit(id,
+                              {.prompt = std::move(prompt),
+                               .sampling = std::move(sampling),
+                               .priority = request.priority,
+                               .cache_salt = request.cache_salt,
+                               .constraint = std::move(constraint)},
+                              [stream](const TokenOutput& news) { return stream->push(news); });
     return id;
   }
 
@@ -341,7 +354,7 @@ class LlmImpl final : public LLM {
   const GrammarCompiler& grammar_compiler() {
     const std::lock_guard lock(grammar_mutex_);
     if (grammar_compiler_ == nullptr) {
-      const ModelInfo& info = engine_->runner().info();
+      const ModelInfo& info = info_;
       std::vector<int32_t> eos = info.eos_token_ids;
       eos.insert(eos.end(), files_.generation.eos_token_ids.begin(),
                  files_.generation.eos_token_ids.end());
@@ -389,12 +402,18 @@ class LlmImpl final : public LLM {
 
   Clock::time_point start_;
   ModelFiles files_;
+  std::optional<ModelFiles> draft_;
   LoadedText text_;
+  ModelInfo info_;
+  MemoryPlan memory_;
+  int64_t weight_bytes_ = 0;
+  std::string communicator_;
+  std::string report_;
   double load_seconds_ = 0;
   std::atomic<RequestId> next_id_{1};
   std::mutex grammar_mutex_;
   std::unique_ptr<GrammarCompiler> grammar_compiler_;
-  std::unique_ptr<Engine> engine_;  // last: its thread uses the others
+  std::unique_ptr<EngineKeeper> keeper_;  // last: its threads use the others
 };
 
 }  // namespace

@@ -272,7 +272,7 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
   guarded([&] {
     plan_ = plan_model(files, config, topology_, place_);
     vocab_ = share_of_vocab(plan_.info.vocab_size, place_.rank, place_.size);
-    agree(files);
+    agree();
     load(files, progress);
     // All have their weights, or one has said why not.
     communicator_->barrier();
@@ -280,7 +280,7 @@ ModelRunner::ModelRunner(const ModelFiles& files, const LlmConfig& config,
 }
 
 ModelRunner::~ModelRunner() {
-  if (place_.size == 1 || place_.rank != 0) return;
+  if (place_.size == 1 || place_.rank != 0 || !failure_.empty()) return;
   try {
     tell(RankCommand::kStop);
   } catch (const std::exception&) {

@@ -77,7 +77,8 @@ std::optional<ModelFiles> open_draft_model(const LlmConfig& config);
 // Tokens that one step may have at most: a prompt's prefix is never cut (find_prefix).
 int most_tokens_per_step(const ModelPlan& plan, const LlmConfig& config);
 
-// A hash of the model's tensors, their names, types and shapes: ranks compare it before they start.
+// A hash of the config and of the tensors, their names, types and shapes: ranks compare it before
+// they start.
 uint64_t fingerprint(const ModelFiles& files);
 
 // Tokens of a KV cache block.
@@ -108,8 +109,8 @@ class ModelRunner {
   // Loads the weights. The calling thread becomes thread 0 of the pool.
   ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
               const ModelFiles* draft = nullptr);
-  // The same as one rank of several, all of which do so at the same time. Throws Error(kIo) where
-  // another has other files or another version.
+  // The same as one rank of several, all of which do so at the same time with the same files
+  // (prepare_rank).
   ModelRunner(const ModelFiles& files, const LlmConfig& config, const ProgressCallback& progress,
               RankResources resources);
   // Rank 0 lets the others go.
@@ -169,7 +170,7 @@ class ModelRunner {
 
  private:
   void load(const ModelFiles& files, const ProgressCallback& progress);
-  void agree(const ModelFiles& files);
+  void agree();
   // Tells the others what comes next; does nothing without any.
   void tell(RankCommand command, const std::function<void(MessageWriter&)>& write = {});
   // Runs what has been told. With several ranks there is no going on after an error.

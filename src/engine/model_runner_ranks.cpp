@@ -3,15 +3,15 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/json.h"
 #include "distributed/message.h"
 #include "engine/model_runner.h"
 #include "engine/rank_message.h"
-#include "lanner/llm.h"
 
 namespace lanner {
 
 uint64_t fingerprint(const ModelFiles& files) {
-  std::string text = files.config.required_string("model_type");
+  std::string text = files.config.json().dump();
   for (const std::string& name : files.checkpoint->names()) {
     const TensorInfo info = files.checkpoint->info(name);
     text += fmt::format("|{} {} {}", name, info.dtype, fmt::join(info.shape, "x"));
@@ -19,25 +19,14 @@ uint64_t fingerprint(const ModelFiles& files) {
   return make_message_header(0, std::as_bytes(std::span(text))).checksum;
 }
 
-// Rank 0's plan goes for all: the others may see other memory.
-void ModelRunner::agree(const ModelFiles& files) {
-  const uint64_t own = fingerprint(files);
-  MessageWriter writer;
-  writer.put_text(version());
-  writer.put(own);
-  writer.put(plan_.memory);
-  const std::vector<std::byte> message = communicator_->broadcast(writer.take());
-  MessageReader reader(message);
-  const std::string other_version = reader.get_text();
-  if (other_version != version()) {
-    throw_error(ErrorCode::kIo, "[distributed] rank {} is Lanner {}, rank 0 is {}", place_.rank,
-                version(), other_version);
-  }
-  if (reader.get<uint64_t>() != own) {
-    throw_error(ErrorCode::kIo, "[distributed] rank {} has another model than rank 0: {}",
-                place_.rank, files.path);
-  }
-  plan_.memory = reader.get<MemoryPlan>();
+// The ranks see other memory, and a block has to be there on all of them: the least of them counts.
+void ModelRunner::agree() {
+  std::vector<MemoryPlan> plans(static_cast<size_t>(place_.size));
+  communicator_->all_gather(std::as_bytes(std::span(&plan_.memory, 1)),
+                            std::as_writable_bytes(std::span(plans)));
+  const int context = std::ranges::min(plans, {}, &MemoryPlan::max_context).max_context;
+  plan_.memory = std::ranges::min(plans, {}, &MemoryPlan::num_blocks);
+  plan_.memory.max_context = context;
 }
 
 void ModelRunner::tell(RankCommand command, const std::function<void(MessageWriter&)>& write) {

@@ -99,6 +99,7 @@ void each_of_config(Fields&& stream, Config& config) {
   stream(config.kv_dtype);
   stream(config.attention);
   stream(config.threads);
+  stream(config.communicator);
   stream(config.max_context);
   stream(config.kv_cache_bytes);
   stream(config.max_tokens_per_step);

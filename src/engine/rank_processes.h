@@ -1,53 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
 #include <sys/types.h>
 
-#include "distributed/shm_segment.h"
-#include "engine/model_runner.h"
+#include "lanner/config.h"
 
 namespace lanner {
-
-// The ranks of one machine and the CPUs of each.
-struct RankLayout {
-  std::vector<ThreadPlan> threads;  // [ranks]
-  bool has_cpu_for_each = true;     // no CPU is in two of them
-  int size() const { return static_cast<int>(threads.size()); }
-};
-
-// LlmConfig::tensor_parallel and threads on a machine: the threads that one rank alone would have,
-// dealt out in order, so that a rank's are neighbours; at least one each. can_start: whether there
-// is a program to start the others from, which only what was asked for insists on. Throws
-// Error(kInvalidArgument) for a number of ranks that makes no sense.
-RankLayout plan_ranks(const Topology& topology, const LlmConfig& config, bool can_start);
 
 // Whether ranks can be started without being told a program or looking for one.
 bool knows_worker_program(const LlmConfig& config);
 
-// The other ranks of this machine, each `lanner worker` with the shared memory as an inherited
-// descriptor: nothing has a name that could stay behind. Started and ended by rank 0, on one
-// thread.
+// The further ranks of rank 0's machine, each a `lanner worker` that meets it over TCP: nothing has
+// a name that could stay behind. Started and ended by rank 0, on one thread.
 class RankProcesses {
  public:
-  // Throws Error(kNotFound) naming the program that cannot be started.
-  RankProcesses(const ModelFiles& files, const LlmConfig& config, const RankLayout& layout);
+  RankProcesses() = default;
   // Waits for them to end; ends those that do not within some seconds.
   ~RankProcesses();
   RankProcesses(const RankProcesses&) = delete;
   RankProcesses& operator=(const RankProcesses&) = delete;
 
-  // For rank 0's ModelRunner; the others know what to load by then.
-  RankResources take_resources();
+  // Ranks 1 to `count`, which meet rank 0 at `address` and know the job's secret. Throws
+  // Error(kNotFound) naming the program that cannot be started.
+  void start(const LlmConfig& config, int count, const std::string& address,
+             const std::string& secret);
   // Throws Error(kIo) naming a rank whose process has ended, and how.
   void check();
+  // Asks those that run to end, where they would not find out by themselves.
+  void ask_to_end();
 
  private:
-  void start(const std::string& program, int rank, const RankLayout& layout, int descriptor);
-  void wait_for_all(const ShmSegment& segment);
+  void start_rank(const std::string& program, int rank, const std::string& address,
+                  const std::string& secret);
   bool has_ended(size_t index);
   void end_all();
 
@@ -57,7 +44,6 @@ class RankProcesses {
     bool has_ended = false;
   };
   std::vector<Process> processes_;  // of ranks 1, 2, …
-  RankResources resources_;
 };
 
 }  // namespace lanner

@@ -159,7 +159,11 @@ void Generation::handle(size_t prompt, const News& news) {
   }
   if (!cancelled) {
     if (news.step.finish_reason == FinishReason::kError) {
-      fail(HttpError(500, news.step.error, {}, "generation_failed"));
+      // What the ranks have lost can be asked for again once they are back.
+      const bool is_lost = news.step.error.starts_with("[distributed]");
+      HttpError error(is_lost ? 503 : 500, news.step.error, {}, "generation_failed");
+      if (is_lost) error.retry_after(1);
+      fail(error);
     } else if (news.step.finish_reason == FinishReason::kAborted) {
       fail(HttpError(503, "the server is stopping").retry_after(1));
     } else {

@@ -93,6 +93,7 @@ void print_json(const Context& context, const Answer& answer, const LlmStats& st
                    {"kv_cache_bytes", stats.kv_cache_bytes},
                    {"peak_memory_bytes", stats.peak_memory_bytes},
                    {"ranks", stats.ranks},
+                   {"communicator", stats.communicator},
                    {"computed_tokens", stats.computed_tokens},
                    {"reduced_bytes", stats.reduced_bytes},
                    {"copied_bytes", stats.copied_bytes},

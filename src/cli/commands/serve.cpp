@@ -140,6 +140,10 @@ int serve_command(const ServeOptions& options, Context& context) {
   config.models = model_sources(options, context);
   config.llm = to_config(options.model, context);
   config.llm.max_sequences = options.max_sequences;
+  config.llm.restart_ranks = options.restart_ranks;
+  if (config.models.size() > 1 && (!config.llm.hosts.empty() || !config.llm.rendezvous.empty())) {
+    throw usage_failure("several models cannot be served by ranks of several machines");
+  }
   config.tls_certificate = options.tls_certificate;
   config.tls_key = options.tls_key;
   config.api_key_file = options.api_key_file;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "cli/options.h"
+#include "cli/rank_options.h"
 #include "cli/serve.h"
 #include "server/limits.h"
 
@@ -100,7 +101,14 @@ void add_serve_options(CLI::App& command, ServeOptions& options) {
       .add_flag("--log-prompts", options.log_prompts,
                 "Put the bodies of requests into the access log")
       ->group(running);
+  command
+      .add_option("--restart-ranks", options.restart_ranks,
+                  "How often in a row a model on several ranks is loaded again when one of them is "
+                  "lost; meanwhile requests get a 503 [3]")
+      ->check(whole_number(0, 1000000))
+      ->group(running);
   add_model_options(command, options.model);
+  add_rank_options(command, options.model);
   command.footer(
       limits_help() +
       "\nThe chat page is at /, the API at /v1 (OpenAI's), its description at\n"

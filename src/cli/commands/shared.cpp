@@ -8,6 +8,7 @@
 #include "cli/failure.h"
 #include "cli/input.h"
 #include "cli/model_choice.h"
+#include "cli/rank_options.h"
 #include "cli/text.h"
 
 namespace lanner::cli {
@@ -40,6 +41,7 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   config.draft_model = options.no_speculation ? std::string() : options.draft_model;
   config.draft_dtype = options.draft_dtype;
   config.draft_tokens = options.draft_tokens;
+  set_ranks(options, context, config);
   return config;
 }
 

@@ -26,6 +26,7 @@ struct FakeScript {
   std::vector<std::string> loaded;        // paths
   std::vector<std::string> texts_loaded;  // paths, without the weights
   LlmConfig config;
+  WorkerOptions worker;
   ModelBenchmark benchmark;
   int aborts = 0;
   std::vector<int32_t> logits_tokens;
