@@ -188,6 +188,8 @@ struct EvalKlOptions {
   EvalOptions eval;
   std::optional<std::string> against_dtype;
   std::optional<std::string> against_kv_dtype;
+  std::optional<std::string> save_logits;  // files
+  std::optional<std::string> against;
 };
 
 struct WorkerCommandOptions {

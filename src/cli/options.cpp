@@ -582,14 +582,30 @@ void add_eval_kl_options(CLI::App& command, EvalKlOptions& options) {
                   "Type of the weights of the reference [--dtype]")
       ->check(dtype_or_auto(kWeightDtypes))
       ->group(group);
+  command
+      .add_option("--against", options.against,
+                  "File that --save-logits wrote of the same text, windows and kind of model")
+      ->type_name("FILE")
+      ->group(group);
+  command
+      .add_option("--save-logits", options.save_logits,
+                  "Compare nothing: write the log-probabilities of every scored position to a "
+                  "file, two bytes each")
+      ->type_name("FILE")
+      ->group("Output");
   command.footer(
       "\nLoads the model twice and compares the distributions of the next token at every position\n"
       "of the text: mean and 99th percentile of KL(reference || this) in nats, how often both "
       "find\n"
-      "the same token most probable, and the ratio of their perplexities. Ctrl-C ends it.\n"
+      "the same token most probable, and the ratio of their perplexities. A reference that does "
+      "not\n"
+      "fit beside it, or is used more than once, is saved first and read with --against; the type\n"
+      "of the weights, their file and the cache may differ. Ctrl-C ends it.\n"
       "\nExamples:\n"
       "  lanner eval kl --text book.txt --kv-dtype int8 --against-kv-dtype fp32\n"
-      "  lanner eval kl ~/models/Llama --text book.txt --dtype int8 --against-dtype bf16 --json\n");
+      "  lanner eval kl ~/models/Llama --text book.txt --dtype int8 --against-dtype bf16 --json\n"
+      "  lanner eval kl ~/models/Llama --text book.txt --save-logits reference.logits\n"
+      "  lanner eval kl llama-q4.gguf --text book.txt --against reference.logits\n");
 }
 
 void add_bench_machine_options(CLI::App& command, BenchMachineOptions& options) {

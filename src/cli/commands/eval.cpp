@@ -15,6 +15,7 @@
 #include "cli/commands.h"
 #include "cli/eval/metrics.h"
 #include "cli/eval/paired_logits.h"
+#include "cli/eval/saved_logits.h"
 #include "cli/failure.h"
 #include "cli/interrupt.h"
 #include "cli/load_progress.h"
@@ -165,8 +166,116 @@ int eval_perplexity_command(const EvalOptions& options, Context& context) {
   return kExitOk;
 }
 
+namespace {
+
+void print_divergence(const DivergenceTally& tally, size_t windows, const std::string& path,
+                      const std::string& configuration, const std::string& reference, bool as_json,
+                      Context& context) {
+  print(Json{{"mean_kl", tally.mean_kl()},
+             {"p99_kl", tally.p99_kl()},
+             {"top1_agreement", tally.top1_agreement()},
+             {"perplexity_ratio", tally.perplexity_ratio()},
+             {"perplexity", tally.perplexity()},
+             {"reference_perplexity", tally.reference_perplexity()},
+             {"tokens", tally.tokens()},
+             {"windows", windows},
+             {"model", path},
+             {"configuration", configuration},
+             {"reference", reference}},
+        as_json, context);
+}
+
+std::string so_far(const DivergenceTally& tally) {
+  return fmt::format("mean KL {:.2e}, top-1 {:.2f} %", tally.mean_kl(),
+                     100 * tally.top1_agreement());
+}
+
+SavedLogitsKey key_of(const LLM& llm, std::span<const EvalWindow> windows) {
+  return saved_logits_key(parse_json(llm.report(), "report").at("model"), windows);
+}
+
+int save_logits(const EvalKlOptions& options, const std::string& text, Context& context) {
+  const std::string path = resolve_model(options.eval.path, context);
+  const LlmConfig config = to_config(options.eval.model, context);
+  const auto llm = load_model(context, path, config);
+  const std::vector<EvalWindow> windows = make_windows(options.eval, text, *llm);
+  const SavedLogitsKey key = key_of(*llm, windows);
+  SavedLogitsWriter writer(*options.save_logits, key, name_of(config));
+  double nll = 0;
+  int64_t tokens = 0;
+  InterruptGuard interrupts;
+  try {
+    Progress progress(context, scored_tokens(windows));
+    for (const EvalWindow& window : windows) {
+      llm->logits(window.tokens, [&](int64_t first, std::span<const float> rows) {
+        for_scored_rows(window, first, rows.size() / key.vocabulary,
+                        [&](size_t row, int32_t token) {
+                          const auto logits = rows.subspan(row * key.vocabulary, key.vocabulary);
+                          writer.add(logits);
+                          nll += negative_log_likelihood(logits, token);
+                          ++tokens;
+                        });
+        if (interrupts.take()) throw Interrupted();
+        if (tokens > 0) progress.update(tokens, "saved");
+      });
+    }
+  } catch (const Interrupted&) {
+    return interrupted(context, tokens);
+  }
+  writer.finish();
+  print(Json{{"saved_logits", *options.save_logits},
+             {"bytes", saved_logits_bytes(key, name_of(config))},
+             {"perplexity", std::exp(nll / static_cast<double>(tokens))},
+             {"tokens", tokens},
+             {"windows", windows.size()},
+             {"model", path},
+             {"configuration", name_of(config)}},
+        options.eval.json, context);
+  return kExitOk;
+}
+
+int compare_with_saved(const EvalKlOptions& options, const std::string& text, Context& context) {
+  const std::string path = resolve_model(options.eval.path, context);
+  const LlmConfig config = to_config(options.eval.model, context);
+  const auto llm = load_model(context, path, config);
+  const std::vector<EvalWindow> windows = make_windows(options.eval, text, *llm);
+  const size_t vocabulary = vocabulary_of(*llm);
+  SavedLogitsReader saved(*options.against, key_of(*llm, windows));
+  DivergenceTally tally;
+  InterruptGuard interrupts;
+  try {
+    Progress progress(context, scored_tokens(windows));
+    for (const EvalWindow& window : windows) {
+      llm->logits(window.tokens, [&](int64_t first, std::span<const float> rows) {
+        for_scored_rows(window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
+          tally.add(compare(saved.next(), rows.subspan(row * vocabulary, vocabulary), token));
+        });
+        if (interrupts.take()) throw Interrupted();
+        if (tally.tokens() > 0) progress.update(tally.tokens(), so_far(tally));
+      });
+    }
+  } catch (const Interrupted&) {
+    return interrupted(context, tally.tokens());
+  }
+  print_divergence(tally, windows.size(), path, name_of(config),
+                   fmt::format("{}, saved in {}", saved.configuration(), *options.against),
+                   options.eval.json, context);
+  return kExitOk;
+}
+
+}  // namespace
+
 int eval_kl_command(const EvalKlOptions& options, Context& context) {
+  const int references = (options.save_logits ? 1 : 0) + (options.against ? 1 : 0) +
+                         (options.against_dtype || options.against_kv_dtype ? 1 : 0);
+  if (references > 1) {
+    throw usage_failure(
+        "--save-logits, --against and --against-[kv-]dtype exclude each other: a run saves its "
+        "logits or compares them with one reference");
+  }
   const std::string text = read_text(options.eval.text, context);
+  if (options.save_logits) return save_logits(options, text, context);
+  if (options.against) return compare_with_saved(options, text, context);
   const std::string path = resolve_model(options.eval.path, context);
   const LlmConfig config = to_config(options.eval.model, context);
   LlmConfig against = config;
@@ -174,7 +283,7 @@ int eval_kl_command(const EvalKlOptions& options, Context& context) {
   against.kv_dtype = options.against_kv_dtype.value_or(config.kv_dtype);
   if (against.dtype == config.dtype && against.kv_dtype == config.kv_dtype) {
     throw usage_failure("both configurations are the same: " + name_of(config),
-                        "give --against-kv-dtype or --against-dtype");
+                        "give --against-kv-dtype, --against-dtype or --against");
   }
   const auto reference = load_model(context, path, against);
   const auto llm = load_model(context, path, config);
@@ -202,26 +311,14 @@ int eval_kl_command(const EvalKlOptions& options, Context& context) {
                                  });
                  if (interrupts.take()) throw Interrupted();
                  if (tally.tokens() == 0) return;
-                 progress.update(tally.tokens(),
-                                 fmt::format("mean KL {:.2e}, top-1 {:.2f} %", tally.mean_kl(),
-                                             100 * tally.top1_agreement()));
+                 progress.update(tally.tokens(), so_far(tally));
                });
     }
   } catch (const Interrupted&) {
     return interrupted(context, tally.tokens());
   }
-  print(Json{{"mean_kl", tally.mean_kl()},
-             {"p99_kl", tally.p99_kl()},
-             {"top1_agreement", tally.top1_agreement()},
-             {"perplexity_ratio", tally.perplexity_ratio()},
-             {"perplexity", tally.perplexity()},
-             {"reference_perplexity", tally.reference_perplexity()},
-             {"tokens", tally.tokens()},
-             {"windows", windows.size()},
-             {"model", path},
-             {"configuration", name_of(config)},
-             {"reference", name_of(against)}},
-        options.eval.json, context);
+  print_divergence(tally, windows.size(), path, name_of(config), name_of(against),
+                   options.eval.json, context);
   return kExitOk;
 }
 

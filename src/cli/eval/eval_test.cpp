@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/json.h"
 #include "cli/eval/metrics.h"
 #include "cli/eval/paired_logits.h"
+#include "cli/eval/saved_logits.h"
 #include "cli/failure.h"
 #include "cli/testing/cli_fixture.h"
 
@@ -127,6 +129,135 @@ TEST_F(EvalTest, KlComparesTwoTypesOfCache) {
             kExitOk);
   EXPECT_THAT(out_, HasSubstr("mean kl"));
   EXPECT_EQ(err_, "");
+}
+
+TEST_F(EvalTest, KlAgainstSavedLogits) {
+  const std::string text = text_file("hello world, hello");
+  const std::string saved = folder_ / "saved.logits";
+  const std::vector<std::string> common = {"eval",     "kl", model(),    "--text", text,
+                                           "--window", "10", "--stride", "4",      "--json"};
+  const auto run_with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), common.begin(), common.end());
+    return run(more);
+  };
+  ASSERT_EQ(run_with({"--kv-dtype", "fp32", "--save-logits", saved}), kExitOk) << err_;
+  const Json written = Json::parse(out_);
+  EXPECT_EQ(written.at("tokens"), 18);
+  EXPECT_EQ(written.at("bytes"), std::filesystem::file_size(saved));
+  EXPECT_FALSE(std::filesystem::exists(saved + ".part"));
+
+  // The same configuration: what two bytes cost.
+  ASSERT_EQ(run_with({"--kv-dtype", "fp32", "--against", saved}), kExitOk) << err_;
+  Json report = Json::parse(out_);
+  EXPECT_LT(std::abs(report.at("mean_kl").get<double>()), 1e-6);
+  EXPECT_EQ(report.at("top1_agreement"), 1.0);
+  EXPECT_THAT(report.at("reference"), HasSubstr("kv_dtype fp32, saved in"));
+
+  ASSERT_EQ(run_with({"--kv-dtype", "int8", "--against", saved}), kExitOk) << err_;
+  report = Json::parse(out_);
+  ASSERT_EQ(run_with({"--kv-dtype", "int8", "--against-kv-dtype", "fp32"}), kExitOk) << err_;
+  const Json direct = Json::parse(out_);
+  for (const char* name : {"mean_kl", "p99_kl", "perplexity", "reference_perplexity"}) {
+    EXPECT_NEAR(report.at(name).get<double>(), direct.at(name).get<double>(),
+                1e-4 * direct.at(name).get<double>())
+        << name;
+  }
+  EXPECT_EQ(report.at("top1_agreement"), direct.at("top1_agreement"));
+
+  EXPECT_EQ(run_with({"--against", saved, "--against-kv-dtype", "fp32"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("exclude each other"));
+  EXPECT_NE(run_with({"--save-logits", folder_.string()}), kExitOk);
+  EXPECT_THAT(err_, HasSubstr("is a folder"));
+  EXPECT_NE(run_with({"--save-logits", "/nowhere/saved"}), kExitOk);
+  EXPECT_THAT(err_, HasSubstr("/nowhere/saved"));
+}
+
+// Whatever a file holds: an error that names it.
+TEST_F(EvalTest, RefusesOtherAndDamagedSavedLogits) {
+  const std::string text = text_file("hello world, hello");
+  const std::string saved = folder_ / "saved.logits";
+  ASSERT_EQ(run({"eval", "kl", model(), "--text", text, "--save-logits", saved}), kExitOk) << err_;
+  std::ifstream in(saved, std::ios::binary);
+  const std::string good(std::istreambuf_iterator<char>(in), {});
+  const auto refusal = [&](const std::string& bytes,
+                           const std::vector<std::string>& more = {}) -> std::string {
+    std::ofstream(saved, std::ios::binary) << bytes;
+    std::vector<std::string> arguments = {"eval", "kl",        model(), "--text",
+                                          text,   "--against", saved};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    EXPECT_NE(run(arguments), kExitOk);
+    EXPECT_THAT(err_, HasSubstr(saved));
+    return err_;
+  };
+  const auto with = [&](size_t at, const std::string& bytes) {
+    std::string changed = good;
+    return changed.replace(at, bytes.size(), bytes);
+  };
+  EXPECT_THAT(refusal(""), HasSubstr("holds no saved logits"));
+  EXPECT_THAT(refusal(good.substr(0, 39)), HasSubstr("holds no saved logits"));
+  EXPECT_THAT(refusal(with(0, "GGUF")), HasSubstr("holds no saved logits"));
+  EXPECT_THAT(refusal(with(28, "\xff\xff\xff\xff")), HasSubstr("holds no saved logits"));
+  EXPECT_THAT(refusal(with(8, "x")), HasSubstr("another model"));
+  EXPECT_THAT(refusal(with(24, "x")), HasSubstr("another model"));
+  EXPECT_THAT(refusal(with(16, "x")), HasSubstr("another text"));
+  EXPECT_THAT(refusal(with(32, "\xff\xff\xff\xff\xff\xff\xff\xff")), HasSubstr("another text"));
+  EXPECT_THAT(refusal(good, {"--window", "9"}), HasSubstr("another text, --window or --stride"));
+  EXPECT_THAT(refusal(with(41, "\x1b")), HasSubstr("no plain text"));
+  EXPECT_THAT(refusal(good.substr(0, good.size() - 1)), HasSubstr("bytes, expected"));
+  EXPECT_THAT(refusal(good + "x"), HasSubstr("bytes, expected"));
+  const size_t first_row = good.size() - 18 * 608;
+  const std::string nan("\x00\x00\xc0\x7f", 4);
+  EXPECT_THAT(refusal(with(first_row, nan)), HasSubstr("no probabilities"));
+  EXPECT_THAT(refusal(with(first_row + 4, nan)), HasSubstr("no probabilities"));
+  std::filesystem::remove(saved);
+  EXPECT_NE(run({"eval", "kl", model(), "--text", text, "--against", saved}), kExitOk);
+  EXPECT_THAT(err_, HasSubstr("cannot read"));
+}
+
+TEST(SavedLogits, KeepWhatTheyState) {
+  const std::string path = std::filesystem::path(testing::TempDir()) / "lanner_saved_logits";
+  SavedLogitsKey key{.model = 1, .text = 2, .vocabulary = 5, .rows = 4};
+  const float inf = std::numeric_limits<float>::infinity();
+  const std::vector<std::vector<float>> rows = {{1.0f, -3.0f, 1.0f, 0.5f, 20.0f},
+                                                {7.0f, 7.0f, 7.0f, 7.0f, 7.0f},
+                                                {-inf, 3.0f, -200.0f, 2.9999f, 3.0f},
+                                                {-1e30f, 0.0f, -1.0f, -30.0f, -63.0f}};
+  {
+    SavedLogitsWriter writer(path, key, "dtype fp32");
+    for (const auto& row : rows) writer.add(row);
+    EXPECT_FALSE(std::filesystem::exists(path));
+    writer.finish();
+  }
+  SavedLogitsReader reader(path, key);
+  EXPECT_EQ(reader.configuration(), "dtype fp32");
+  for (const auto& row : rows) {
+    const std::span<const float> saved = reader.next();
+    const float range =
+        std::min(*std::ranges::max_element(row) - *std::ranges::min_element(row), 64.0f);
+    EXPECT_EQ(std::ranges::max_element(saved) - saved.begin(),
+              std::ranges::max_element(row) - row.begin());
+    for (size_t i = 0; i < row.size(); ++i) {
+      const double exact = -negative_log_likelihood(row, static_cast<int32_t>(i));
+      if (exact < -64) {
+        EXPECT_LT(saved[i], -63.9f);
+      } else {
+        EXPECT_NEAR(saved[i], exact, range / 65535.0 * 1.01 + 1e-5);
+      }
+    }
+  }
+  EXPECT_THROW(reader.next(), Failure);
+  // A writer that is not finished leaves nothing, and what was there stays.
+  const auto bytes = std::filesystem::file_size(path);
+  {
+    SavedLogitsWriter writer(path, key, "dtype fp32");
+    EXPECT_THROW(writer.add(std::vector<float>{0, NAN, 0, 0, 0}), Failure);
+  }
+  EXPECT_EQ(std::filesystem::file_size(path), bytes);
+  EXPECT_FALSE(std::filesystem::exists(path + ".part"));
+  key.vocabulary = 1u << 30;
+  key.rows = uint64_t{1} << 20;
+  EXPECT_THROW(SavedLogitsWriter(path, key, "dtype fp32"), Failure);
+  std::filesystem::remove(path);
 }
 
 TEST_F(EvalTest, RefusesWhatCannotBeEvaluated) {

@@ -110,7 +110,10 @@ class FakeLlm : public LLM {
     stats.peak_memory_bytes = int64_t{3} << 20;
     return stats;
   }
-  std::string report() const override { return R"({"model": {"vocab_size": 300}})"; }
+  std::string report() const override {
+    return R"({"model": {"model_type": "fake", "num_layers": 1, "hidden_size": 8, "num_heads": 2,
+                        "num_kv_heads": 1, "head_dim": 4, "vocab_size": 300}})";
+  }
 
  private:
   void stream(const OutputCallback& on_output) {
