@@ -526,9 +526,10 @@ void add_bench_attention_options(CLI::App& command, BenchAttentionOptions& optio
       "attention alternate; slim_share_of_peak counts the multiply-adds that the causal mask lets\n"
       "through, against the peak of the arithmetic in use (fp32 FMA; int8 for an int8 cache).\n"
       "Calls of more than a second are measured on some of the KV heads (measured_heads) and\n"
-      "scaled. Decode: one token, an fp16 and an int8 cache of the last head size,\n"
-      "share_of_bandwidth against the read bandwidth of DRAM. Takes a minute or two; Ctrl-C ends\n"
-      "it.\n"
+      "scaled. Times are medians; chosen_over_better compares the fastest runs. Decode: one "
+      "token,\n"
+      "an fp16 and an int8 cache of the last head size, share_of_bandwidth against what is read\n"
+      "from DRAM right before and after (read_gbps). Takes a minute or two; Ctrl-C ends it.\n"
       "\nExamples:\n"
       "  lanner bench attention\n"
       "  lanner bench attention --tokens 1024,8192 --head-dim 128 --json\n");
