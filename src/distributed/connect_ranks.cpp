@@ -28,11 +28,16 @@ class FasterCommunicator final : public Communicator {
  public:
   FasterCommunicator(std::unique_ptr<Communicator> first, std::unique_ptr<Communicator> second,
                      int64_t crossover)
-      : first_(std::move(first)), second_(std::move(second)), crossover_(crossover) {}
+      : first_(std::move(first)),
+        second_(std::move(second)),
+        crossover_(crossover),
+        before_(sent()) {}
 
   int rank() const override { return first_->rank(); }
   int size() const override { return first_->size(); }
-  const char* backend() const override { return "shm+oneccl"; }
+  const char* backend() const override {
+    return second_ == nullptr ? first_->backend() : "shm+oneccl";
+  }
 
   PartialSum begin_sum(const Tensor& y) override { return of(y).begin_sum(y); }
   void finish_sum(const Tensor& y, ThreadPool& threads) override { of(y).finish_sum(y, threads); }
@@ -45,11 +50,22 @@ class FasterCommunicator final : public Communicator {
   void barrier() override { first_->barrier(); }
   void fail(const std::string& reason) noexcept override {
     first_->fail(reason);
-    second_->fail(reason);
+    if (second_ != nullptr) second_->fail(reason);
   }
 
   CommunicatorStats stats() const override {
-    const CommunicatorStats a = first_->stats(), b = second_->stats();
+    const CommunicatorStats now = sent();
+    return {.sums = now.sums - before_.sums,
+            .sum_bytes = now.sum_bytes - before_.sum_bytes,
+            .sum_bytes_copied = now.sum_bytes_copied - before_.sum_bytes_copied,
+            .gathered_bytes = now.gathered_bytes - before_.gathered_bytes,
+            .broadcast_bytes = now.broadcast_bytes - before_.broadcast_bytes};
+  }
+
+ private:
+  CommunicatorStats sent() const {
+    const CommunicatorStats a = first_->stats();
+    const CommunicatorStats b = second_ == nullptr ? CommunicatorStats{} : second_->stats();
     return {.sums = a.sums + b.sums,
             .sum_bytes = a.sum_bytes + b.sum_bytes,
             .sum_bytes_copied = a.sum_bytes_copied + b.sum_bytes_copied,
@@ -57,11 +73,13 @@ class FasterCommunicator final : public Communicator {
             .broadcast_bytes = a.broadcast_bytes + b.broadcast_bytes};
   }
 
- private:
-  Communicator& of(const Tensor& y) { return y.numel() < crossover_ ? *first_ : *second_; }
+  Communicator& of(const Tensor& y) {
+    return second_ == nullptr || y.numel() < crossover_ ? *first_ : *second_;
+  }
 
   std::unique_ptr<Communicator> first_, second_;
   const int64_t crossover_;
+  const CommunicatorStats before_;  // of the measurement that chose
 };
 
 std::unique_ptr<Communicator> connect_shm(const std::shared_ptr<Rendezvous>& rendezvous,
@@ -203,9 +221,10 @@ std::unique_ptr<Communicator> connect_ranks(std::shared_ptr<Rendezvous> rendezvo
   const int64_t crossover = measure_crossover(*shm, *oneccl, options.sum_elements, threads);
   if (crossover > options.sum_elements) {
     log_info("[distributed] shared memory is faster than oneCCL for every sum");
-    return shm;
+    oneccl.reset();
+  } else {
+    log_info("[distributed] oneCCL is faster than shared memory from {} bytes on", crossover * 4);
   }
-  log_info("[distributed] oneCCL is faster than shared memory from {} bytes on", crossover * 4);
   return make_faster_communicator(std::move(shm), std::move(oneccl), crossover);
 }
 

@@ -39,7 +39,8 @@ std::unique_ptr<Communicator> connect_ranks(std::shared_ptr<Rendezvous> rendezvo
 int64_t measure_crossover(Communicator& first, Communicator& second, int64_t max_elements,
                           ThreadPool& threads);
 
-// Sums of `crossover` elements and more go to `second`, all else to `first`.
+// Sums of `crossover` elements and more go to `second`, all else to `first`; all to `first` where
+// there is no second. What they have sent before does not count in its stats.
 std::unique_ptr<Communicator> make_faster_communicator(std::unique_ptr<Communicator> first,
                                                        std::unique_ptr<Communicator> second,
                                                        int64_t crossover);

@@ -101,6 +101,14 @@ class OneCclTest(lanner.TestCase):
                 self.run_ranks(2, folder, "--tokens", ids, "--logits-out", split, *types)
                 self.assertLessEqual(largest_difference(split, alone), tolerance)
 
+    def test_the_faster_of_both_is_measured(self):
+        result = self.assert_runs("run", GGUF, "abc", "--ignore-eos", "--max-tokens", "4", "--no-speculation", "--json",
+                                  "--tp", "2", "--communicator", "fastest", timeout=PATIENCE)
+        stats = json.loads(result.out)["stats"]
+        self.assertIn(stats["communicator"], ("shm", "shm+oneccl"))
+        # Of two layers with 64 columns, two sums each; what was measured does not count.
+        self.assertEqual(stats["reduced_bytes"], stats["computed_tokens"] * 2 * 2 * 64 * 4)
+
 
 class OneCclJobTest(tensor_parallel.TensorParallelTest):
     """The server, and the ends of ranks, as over shared memory. Of two ranks: more have no core each."""
