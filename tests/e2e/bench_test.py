@@ -38,6 +38,32 @@ class BenchTest(TestCase):
         # The buffers of the machine's own benchmark are no memory of the model's.
         self.assertLess(report["peak_rss_bytes"], 500 << 20)
 
+    def test_speculation_in_pairs_of_runs(self):
+        result = self.assert_runs(
+            "bench", "speculate", GGUF, "--json", "--text", "random", "--batch", "1,2", "--generate", "12", "--repeat", "2")
+        rows = json.loads(result.out)["speculation"]["random"]
+        self.assertEqual([row["batch"] for row in rows], [1, 2])
+        for row in rows:
+            self.assertGreater(row["speedup"], 0)
+            self.assertLessEqual(row["speedup_p25"], row["speedup_p75"])
+            self.assertTrue(row["same_tokens"])
+            self.assertLessEqual(row["accepted"], row["drafts"])
+            self.assertGreater(min(row["steps"], row["steps_without"]), 0)
+        self.assert_refused(
+            lanner.run("bench", "speculate", "--random-weights", "llama-1b"), "--text random", "a copy of random weights")
+
+    def test_requests_of_fixed_lengths(self):
+        result = self.assert_runs(
+            "bench", "serve-offline", GGUF, "--json", "--concurrency", "1,3", "--requests", "3", "--prompt", "10",
+            "--generate", "5")
+        report = json.loads(result.out)
+        self.assertEqual(report["lengths"], "fixed")
+        for row in report["serve_offline"]:
+            self.assertEqual((row["requests"], row["prompt_tokens"], row["output_tokens"]), (3, 30, 15))
+            self.assertLess(row["overhead_share"], 1)
+        self.assert_refused(
+            lanner.run("bench", "serve-offline", GGUF, "--prompt", "1000000", "--generate", "5"), "1000005", "a long prompt")
+
     def assert_percentiles(self, row):
         self.assertGreater(row["p50"], 0)
         self.assertLessEqual(row["p50"], row["p90"])
