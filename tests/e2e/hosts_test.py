@@ -138,6 +138,45 @@ class OneCclJobTest(tensor_parallel.TensorParallelTest):
     test_a_worker_started_by_hand_says_why_it_cannot_work = None
 
 
+class StartedElsewhereTest(lanner.TestCase):
+    """Ranks that rank 0 does not start itself, on one machine: over shared memory."""
+
+    OPTIONS = ("--ignore-eos", "--greedy", "--max-tokens", "6", "--json", "--communicator", "shm", *EXACT)
+
+    def start(self, *arguments, **environment):
+        process = subprocess.Popen([*lanner.COMMAND, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                   env={**os.environ, **environment})
+        self.addCleanup(process.communicate)
+        self.addCleanup(process.kill)
+        return process
+
+    def assert_same_tokens(self, first, *others, model):
+        alone = json.loads(self.assert_runs("run", model, "--tokens", "5,6,7", *self.OPTIONS).out)
+        out, err = first.communicate(timeout=PATIENCE)
+        self.assertEqual(first.returncode, 0, err)
+        answer = json.loads(out)
+        self.assertEqual((answer["token_ids"], answer["stats"]["ranks"]), (alone["token_ids"], 1 + len(others)))
+        for process in others:
+            out, err = process.communicate(timeout=PATIENCE)
+            self.assertEqual((process.returncode, out), (0, ""), err)
+
+    def test_every_rank_of_a_launcher_runs_the_same_command(self):
+        for rank_name, size_name in (("PMI_RANK", "PMI_SIZE"), ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+                                     ("SLURM_PROCID", "SLURM_NTASKS")):
+            with self.subTest(launcher=rank_name):
+                arguments = ("run", GGUF, "--tokens", "5,6,7", *self.OPTIONS, "--rendezvous", f"127.0.0.1:{free_port()}")
+                ranks = [self.start(*arguments, **{rank_name: str(rank), size_name: "2"}) for rank in (0, 1)]
+                self.assert_same_tokens(*ranks, model=GGUF)
+
+    def test_a_worker_has_a_path_of_its_own(self):
+        model = lanner.GOLDEN / "llama-mha"
+        address = f"127.0.0.1:{free_port()}"
+        first = self.start("run", model, "--tokens", "5,6,7", *self.OPTIONS, "--tp", "2", "--rendezvous", address)
+        worker = self.start("worker", self.copy_of("llama-mha"), "--rendezvous", address)
+        self.assert_same_tokens(first, worker, model=model)
+
+
 class TwoHostsTest(lanner.TestCase):
     """A rank on each of two machines, which a cable joins."""
 
