@@ -524,7 +524,8 @@ void add_bench_attention_options(CLI::App& command, BenchAttentionOptions& optio
   command.footer(
       "\nOne layer of 32 heads, with 32 KV heads and with 8. Prompts: SlimAttention and flash\n"
       "attention alternate; slim_share_of_peak counts the multiply-adds that the causal mask lets\n"
-      "through, against the peak of the arithmetic in use (fp32 FMA; int8 for an int8 cache).\n"
+      "through, against the peak of the arithmetic in use (fp32 FMA; int8 or bf16 for such a "
+      "cache).\n"
       "Calls of more than a second are measured on some of the KV heads (measured_heads) and\n"
       "scaled. Times are medians; chosen_over_better compares the fastest runs. Decode: one "
       "token,\n"

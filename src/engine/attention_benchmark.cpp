@@ -98,8 +98,11 @@ class AttentionBench {
     const bool chooses_flash = tokens >= rule.flash_from;
     // Of the fastest runs: neighbours slow single ones down by more than the methods differ.
     const double fastest_slim = slim_times.front(), fastest_flash = flash_times.front();
-    const bool is_int8 = select_attention(layout.dtype).weights == AttentionWeights::kFixed16;
-    const Json& peak = machine_.at("peak_gops").at(is_int8 ? "int8" : "fp32");
+    const AttentionWeights weights = select_attention(layout.dtype).weights;
+    const char* arithmetic = weights == AttentionWeights::kFixed16 ? "int8"
+                             : weights == AttentionWeights::kBf16  ? "bf16"
+                                                                   : "fp32";
+    const Json& peak = machine_.at("peak_gops").at(arithmetic);
     return Json{{"tokens", tokens},
                 {"heads", heads.num_heads},
                 {"kv_heads", heads.kv_heads},
@@ -109,7 +112,7 @@ class AttentionBench {
                 {"flash_over_slim", flash_s / slim_s},
                 {"slim_share_of_peak", whole / slim_s / 1e9 / peak.get<double>()},
                 {"flash_share_of_peak", whole / flash_s / 1e9 / peak.get<double>()},
-                {"peak", is_int8 ? "int8" : "fp32"},
+                {"peak", arithmetic},
                 {"slim_scratch_bytes", slim.scratch_bytes({AttentionRule::kNever}, threads_)},
                 {"flash_scratch_bytes", flash.scratch_bytes({0}, threads_)},
                 {"measured_heads", measured_heads},

@@ -516,10 +516,11 @@ void check(const Tensor& q, const KvCacheView& cache, const AttentionParams& par
 
 std::span<const AttentionKernel* const> attention_kernels() {
   static constexpr const AttentionKernel* kKernels[] = {
-      &kAttentionAvx512Vnni[0], &kAttentionAvxVnni[0], &kAttentionAvx512[0], &kAttentionAvx512[1],
-      &kAttentionAvx512[2],     &kAttentionAvx512[3],  &kAttentionAvx2[0],   &kAttentionAvx2[1],
-      &kAttentionAvx2[2],       &kAttentionAvx2[3],    &kAttentionScalar[0], &kAttentionScalar[1],
-      &kAttentionScalar[2],     &kAttentionScalar[3],
+      &kAttentionAvx512Vnni[0], &kAttentionAvxVnni[0], &kAttentionAvx512Bf16[0],
+      &kAttentionAvx512[0],     &kAttentionAvx512[1],  &kAttentionAvx512[2],
+      &kAttentionAvx512[3],     &kAttentionAvx2[0],    &kAttentionAvx2[1],
+      &kAttentionAvx2[2],       &kAttentionAvx2[3],    &kAttentionScalar[0],
+      &kAttentionScalar[1],     &kAttentionScalar[2],  &kAttentionScalar[3],
   };
   return kKernels;
 }

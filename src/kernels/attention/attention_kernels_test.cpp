@@ -87,6 +87,13 @@ class AttentionKernelTest : public testing::TestWithParam<const AttentionKernel*
   // The sixteen weights of a row in a panel, as numbers.
   static std::vector<float> weights_of(const AttentionKernel& kernel, const float* cell,
                                        const AttentionRowResult& result) {
+    if (kernel.weights == AttentionWeights::kBf16) {
+      std::vector<float> weights;
+      for (int t = 0; t < kPanel; ++t) {
+        weights.push_back(bf16_to_fp32(reinterpret_cast<const uint16_t*>(cell)[t]));
+      }
+      return weights;
+    }
     if (kernel.weights != AttentionWeights::kFixed16) return {cell, cell + kPanel};
     const auto* bytes = reinterpret_cast<const uint8_t*>(cell);
     std::vector<float> weights;
@@ -101,7 +108,10 @@ class AttentionKernelTest : public testing::TestWithParam<const AttentionKernel*
                           const std::vector<int>& numbers, float worth) {
     for (int t = 0; t < kPanel; ++t) {
       const int number = numbers[static_cast<size_t>(t)];
-      if (kernel.weights != AttentionWeights::kFixed16) {
+      if (kernel.weights == AttentionWeights::kBf16) {
+        write_kv(DType::kBf16, reinterpret_cast<std::byte*>(cell), t,
+                 static_cast<float>(number) * worth);
+      } else if (kernel.weights != AttentionWeights::kFixed16) {
         cell[t] = static_cast<float>(number) * worth;
       } else {
         reinterpret_cast<uint8_t*>(cell)[t] = static_cast<uint8_t>(number & 255);
@@ -184,12 +194,16 @@ TEST_P(AttentionKernelTest, SoftmaxEqualsScalar) {
             scalar().softmax(expected.data(), stride, num_panels, row, &expected_result);
             kernel().softmax(actual.data(), stride, num_panels, row, &result);
             const Tolerance fixed{2e-6, 1e-5};
-            const bool is_fixed = kernel().weights == AttentionWeights::kFixed16;
+            const Tolerance bf16{1e-6, 4e-3};
+            const AttentionWeights weights = kernel().weights;
             for (int p = 0; p < num_panels; ++p) {
               const float* cell = expected.data() + p * stride;
               ASSERT_THAT(
                   weights_of(kernel(), actual.data() + p * stride, result),
-                  is_close_to({cell, cell + kPanel}, is_fixed ? fixed : tolerance::kTranscendental))
+                  is_close_to({cell, cell + kPanel}, weights == AttentionWeights::kFixed16 ? fixed
+                                                     : weights == AttentionWeights::kBf16
+                                                         ? bf16
+                                                         : tolerance::kTranscendental))
                   << num_panels << " " << begin << " " << end << " " << feature;
               // The rows beside it stay as they are.
               for (int i = kPanel; i < stride; ++i) ASSERT_EQ(actual[p * stride + i], cell[i]);
@@ -228,7 +242,9 @@ TEST_P(AttentionKernelTest, ValuesEqualScalarAndAddToTheSums) {
           std::vector<int> numbers;
           for (int t = 0; t < kPanel; ++t) {
             const int token = cell / rows * kPanel + t;
-            const int number = static_cast<int>(generator() % 65536);
+            // bf16 holds eight bits of it.
+            const int number = static_cast<int>(generator() % 65536) &
+                               (kernel().weights == AttentionWeights::kBf16 ? 0xff00 : 0xffff);
             numbers.push_back(token >= first && token < last ? number : 0);
           }
           set_weights(kernel(), tile.data() + cell * kPanel, numbers, worth);
@@ -325,6 +341,8 @@ TEST(SelectAttention, TakesTheBestTheCpuHas) {
     EXPECT_EQ(select_attention(dtype, Isa{}).kv_dtype, dtype);
   }
   const Isa avx512{Isa::kAvx2, Isa::kAvx512};
+  EXPECT_STREQ(select_attention(DType::kBf16, avx512 | Isa{Isa::kAvx512Bf16}).name, "avx512_bf16");
+  EXPECT_STREQ(select_attention(DType::kF16, avx512 | Isa{Isa::kAvx512Bf16}).name, "avx512");
   EXPECT_STREQ(select_attention(DType::kI8, Isa{}).name, "scalar");
   EXPECT_STREQ(select_attention(DType::kI8, Isa{Isa::kAvx2}).name, "avx2");
   EXPECT_STREQ(select_attention(DType::kI8, Isa{Isa::kAvx2, Isa::kAvxVnni}).name, "avx_vnni");

@@ -14,8 +14,14 @@ namespace {
 constexpr DType kDTypes[] = {DType::kF32, DType::kF16, DType::kBf16, DType::kI8};
 
 Tolerance tolerance_of(DType dtype) {
-  return select_attention(dtype).weights == AttentionWeights::kFixed16 ? tolerance::kFixed16
-                                                                       : tolerance::kReduction;
+  switch (select_attention(dtype).weights) {
+    case AttentionWeights::kFixed16:
+      return tolerance::kFixed16;
+    case AttentionWeights::kBf16:
+      return tolerance::kBf16;
+    default:
+      return tolerance::kReduction;
+  }
 }
 
 void expect_equals_reference(const AttentionCase& c, uint32_t seed, int max_threads = 4) {

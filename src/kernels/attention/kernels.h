@@ -15,7 +15,8 @@ namespace lanner {
 // work.
 //
 //   queries     as `pack` wrote them: [head_dim][rows] fp32, scaled; kernels that multiply bytes
-//               have [head_dim / 4][rows][4] int8, then a scale and an offset per row
+//               have [head_dim / 4][rows][4] int8, then a scale and an offset per row; those that
+//               multiply pairs of bf16 have [head_dim / 2][rows][2]
 //   score tile  [panels][rows][16]  fp32: scores, then the weights of V (softmax numerators, for
 //               int8 times V's scales), in whatever form `values` reads
 //   sums        [rows][stride]      fp32, stride a multiple of 16 and at least v_head_dim
@@ -71,6 +72,8 @@ enum class AttentionWeights {
   // first the low ones, then the high ones. Probabilities in one byte would cost far more accuracy
   // than the rest of an int8 cache; two cost none that can be measured.
   kFixed16,
+  // exp(score - max) in bf16, the sixteen of a panel side by side.
+  kBf16,
 };
 
 // One row of a tile in place: scores become the weights of V, made of exp(score - max) and 0 where
@@ -96,7 +99,7 @@ struct AttentionKernel {
   DType kv_dtype;
   Isa needs;
   int max_rows;
-  AttentionWeights weights;  // kFixed16: the queries are int8, too
+  AttentionWeights weights;  // kFixed16: the queries are int8, too; kBf16: bf16
   AttentionPackFn pack;
   AttentionScoresFn scores;
   AttentionSoftmaxFn softmax;
@@ -107,6 +110,8 @@ struct AttentionKernel {
 // int8 with byte dot products: queries in int8, weights in 16 bits.
 extern const AttentionKernel kAttentionAvx512Vnni[1];
 extern const AttentionKernel kAttentionAvxVnni[1];
+// bf16 with dot products of pairs: queries and weights in bf16.
+extern const AttentionKernel kAttentionAvx512Bf16[1];
 // By KV type: fp32, fp16, bf16, int8 (widened).
 extern const AttentionKernel kAttentionAvx512[4];
 extern const AttentionKernel kAttentionAvx2[4];

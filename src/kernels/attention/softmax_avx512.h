@@ -62,6 +62,8 @@ static inline void softmax_avx512(float* scores, int64_t panel_stride, int num_p
     total = _mm512_add_ps(total, e);
     if constexpr (kWeights == AttentionWeights::kNumerators) {
       _mm512_storeu_ps(at, e);
+    } else if constexpr (kWeights == AttentionWeights::kBf16) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(at), fp32_to_bf16_avx512(e));
     } else {
       const auto* scales = reinterpret_cast<const float*>(row.v_panels[p] + row.v_scale_offset);
       const __m512 w = _mm512_maskz_mul_ps(seen_lanes(row, p), e, _mm512_loadu_ps(scales));

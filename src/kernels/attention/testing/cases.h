@@ -224,7 +224,12 @@ class AttentionWorld {
     const auto row = q_.row(token).subspan(static_cast<size_t>(head * c_.head_dim),
                                            static_cast<size_t>(c_.head_dim));
     std::vector<float> x(row.begin(), row.end());
-    if (select_attention(c_.dtype).weights != AttentionWeights::kFixed16) return x;
+    const AttentionWeights weights = select_attention(c_.dtype).weights;
+    if (weights == AttentionWeights::kBf16) {
+      const float scale = params().scale;
+      for (float& value : x) value = bf16_to_fp32(fp32_to_bf16(value * scale)) / scale;
+    }
+    if (weights != AttentionWeights::kFixed16) return x;
     if (c_.rotated) hadamard(x.data(), c_.head_dim);
     x = QuantisedRow(x).values();
     if (c_.rotated) hadamard(x.data(), c_.head_dim);
