@@ -72,6 +72,7 @@ struct ChatRequest {
   bool truncate_prompt = false;
   int priority = 0;
   std::string cache_salt = {};
+  std::string lora = {};
 };
 
 // News of one tool call. `id` and `name` come once, whole, with the first delta of an index;

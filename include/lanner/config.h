@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace lanner {
 
@@ -22,6 +23,12 @@ inline constexpr const char* kCommunicators[] = {"shm", "oneccl", "fastest"};
 // How the attention of a prompt is computed (LlmConfig::attention), besides "auto": SlimAttention,
 // which has whole rows of scores, or flash attention, which has pieces of them.
 inline constexpr const char* kAttentionMethods[] = {"slim", "flash"};
+
+// A LoRA adapter to load with a model: the name that requests use, and the folder that PEFT wrote.
+struct LoraSource {
+  std::string name = {};
+  std::string path = {};
+};
 
 // How a model is loaded and run. Every field has a working default.
 struct LlmConfig {
@@ -90,6 +97,12 @@ struct LlmConfig {
   // times of steps and the share of right proposals make worth while, none where many sequences
   // run.
   int draft_tokens = 0;
+  // Adapters of which each request may name one (Request::lora). They stay beside the weights,
+  // which may be quantised, and cost nothing where no request of a step uses one (docs/lora.md).
+  std::vector<LoraSource> lora = {};
+  // Add all of them to the weights instead, before those are quantised: the model is the changed
+  // one then, at no cost, and no request names an adapter.
+  bool lora_merge = false;
 };
 
 // Progress of loading: a stage ("weights"), and how far it is, in bytes.

@@ -46,6 +46,7 @@ struct EmbeddingRequest {
   bool truncate = false;
   int priority = 0;             // as Request::priority
   std::string cache_salt = {};  // as Request::cache_salt
+  std::string lora = {};        // as Request::lora
 };
 
 struct TextEmbedding {

@@ -92,8 +92,9 @@ class LLM : public ModelText {
                                    const ProgressCallback& progress = {});
 
   // Queues a request; on_output is called from the engine's thread until an output is_last.
-  // Throws Error(kInvalidArgument) for bad parameters or a prompt that does not fit the context
-  // (with both counts), Error(kUnsupported) for parameters that this model or build cannot honour.
+  // Throws Error(kInvalidArgument) for bad parameters, an unknown adapter or a prompt that does not
+  // fit the context (with both counts), Error(kUnsupported) for parameters that this model or build
+  // cannot honour.
   virtual RequestId submit(const Request& request, OutputCallback on_output) = 0;
   // Ends a request within one step; its last output says kAborted. Unknown or finished ids are
   // ignored: a request may always end first.
@@ -121,13 +122,24 @@ class LLM : public ModelText {
   virtual std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>& requests) = 0;
 
   // Writes the fp32 logits of every position, [num_tokens, vocab_size], as the one tensor `logits`
-  // of a safetensors file. Generates nothing and needs no tokenizer.
-  virtual void write_logits(const std::vector<int32_t>& tokens, const std::string& path) = 0;
+  // of a safetensors file. Generates nothing and needs no tokenizer. lora: as Request::lora.
+  virtual void write_logits(const std::vector<int32_t>& tokens, const std::string& path,
+                            const std::string& lora) = 0;
   // Hands over the fp32 logits of every position, in order and some positions at a time; waits.
   // Requests that run are not disturbed but for the time it takes. What on_rows throws ends it and
   // is thrown here. Throws Error(kInvalidArgument) for no tokens, or more than the context (with
-  // both counts).
-  virtual void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) = 0;
+  // both counts). lora: as Request::lora.
+  virtual void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows,
+                      const std::string& lora) = 0;
+  void write_logits(const std::vector<int32_t>& tokens, const std::string& path) {
+    write_logits(tokens, path, {});
+  }
+  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) {
+    logits(tokens, on_rows, {});
+  }
+
+  // Names that Request::lora may have: those of LlmConfig::lora unless they are merged.
+  virtual std::vector<std::string> lora_adapters() const = 0;
 
   // From generation_config.json where the model has one.
   virtual SamplingParams default_sampling_params() const = 0;
@@ -167,8 +179,9 @@ struct ModelBenchmark {
 
 // Loads a model and measures it, then the machine. Prompts are random token ids; what lies in the
 // cache at a depth is random numbers, not prefilled. LlmConfig::max_context and max_sequences are
-// set to what the benchmark needs where they are smaller. `progress` is told of each part
-// ("weights", "prefill of 512 tokens"), with total 0 where there is no count. One JSON object:
+// set to what the benchmark needs where they are smaller; requests take turns at LlmConfig::lora.
+// `progress` is told of each part ("weights", "prefill of 512 tokens"), with total 0 where there is
+// no count. One JSON object:
 //   {"machine": as benchmark_machine,
 //    "model": {"name", "dtype", "kv_dtype", "parameters", "weight_bytes", …},
 //    "prefill": [{"tokens", "tokens_per_s", "share_of_peak", "ttft_ms": {"p50", "p90", "p99"}}],

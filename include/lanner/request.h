@@ -31,6 +31,8 @@ struct Request {
   // Cached blocks are shared only among requests with the same salt (tenants that must not learn
   // from response times what others have asked).
   std::string cache_salt = {};
+  // The adapter of LlmConfig::lora that computes this request, by its name; "": the model alone.
+  std::string lora = {};
 };
 
 enum class FinishReason {

@@ -42,6 +42,7 @@ from .requests import AsyncStream, Stream
 from .sampling_params import SamplingParams
 from .server import OpenAIServer, openai_server
 from .structured_output import StructuredOutput
+from .tools import PulledModel, QuantizeReport, plan_distributed, pull, quantize
 
 __version__: str = _lanner.version()
 
@@ -65,6 +66,8 @@ __all__ = [
     "OpenAIServer",
     "PositionLogprobs",
     "Prompt",
+    "PulledModel",
+    "QuantizeReport",
     "ResourceExhaustedError",
     "SamplingParams",
     "Stream",
@@ -80,6 +83,9 @@ __all__ = [
     "machine_report",
     "model_report",
     "openai_server",
+    "plan_distributed",
+    "pull",
+    "quantize",
 ]
 
 

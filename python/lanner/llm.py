@@ -48,6 +48,16 @@ def _token_ids(tokens: Any) -> list[int]:
     return tokens.tolist() if isinstance(tokens, np.ndarray) else list(tokens)
 
 
+def _adapters(options: Mapping[str, Any], count: int) -> list[str]:
+    """One for each prompt, of what was given as `lora`."""
+    lora = options.get("lora", "")
+    if isinstance(lora, str):
+        return [lora] * count
+    if len(lora) != count:
+        raise InvalidArgumentError(f"{len(lora)} lora for {count} prompts")
+    return list(lora)
+
+
 class LLM:
     """A loaded model with its tokenizer and its engine. All methods may be called from any thread.
 
@@ -75,6 +85,8 @@ class LLM:
         draft_model: A smaller model with the same vocabulary that proposes tokens; "": none.
         draft_dtype: As dtype, of the draft model's weights.
         draft_tokens: Tokens that are proposed for a sequence in one step, range [0, 16]; 0: as many as pay.
+        lora: LoRA adapters, of which each request may name one: names and the folders that PEFT has written.
+        lora_merge: Add them to the weights instead: the model is the changed one, and no request names an adapter.
         progress: Called now and then while loading with a stage, and how far it is, in bytes: (stage, done, total).
 
     Raises:
@@ -107,6 +119,8 @@ class LLM:
         draft_model: str | os.PathLike[str] = "",
         draft_dtype: str = "auto",
         draft_tokens: int = 0,
+        lora: Mapping[str, str | os.PathLike[str]] | None = None,
+        lora_merge: bool = False,
         progress: Progress | None = None,
     ) -> None:
         config = {
@@ -132,6 +146,8 @@ class LLM:
             "draft_model": os.fspath(draft_model),
             "draft_dtype": draft_dtype,
             "draft_tokens": draft_tokens,
+            "lora": {name: os.fspath(folder) for name, folder in (lora or {}).items()},
+            "lora_merge": lora_merge,
         }
         self.path: str = default_model() if model is None else os.fspath(model)
         self._model = _lanner.Model(self.path, config, progress)
@@ -157,12 +173,13 @@ class LLM:
     @overload
     def generate(self, prompts: Prompt,  # type: ignore[overload-overlap]
                  sampling_params: SamplingParams | None = None, *, truncate_prompt: bool = False,
-                 prompt_has_special_tokens: bool = False, priority: int = 0, cache_salt: str = "") -> GenerationResult: ...
+                 prompt_has_special_tokens: bool = False, priority: int = 0, cache_salt: str = "",
+                 lora: str = "") -> GenerationResult: ...
 
     @overload
     def generate(self, prompts: Sequence[Prompt], sampling_params: SamplingParams | Sequence[SamplingParams] | None = None, *,
                  truncate_prompt: bool = False, prompt_has_special_tokens: bool = False, priority: int = 0,
-                 cache_salt: str = "") -> list[GenerationResult]: ...
+                 cache_salt: str = "", lora: str | Sequence[str] = "") -> list[GenerationResult]: ...
 
     def generate(self, prompts: Any, sampling_params: Any = None, **options: Any) -> Any:
         """Continues a prompt (a str, or token ids), or several together.
@@ -174,6 +191,7 @@ class LLM:
             prompt_has_special_tokens: Texts hold the model's special tokens (a rendered chat template): add none.
             priority: Lower goes first.
             cache_salt: Cached prompts are shared only among requests with the same salt.
+            lora: The adapter that computes it, by its name; "": the model alone. For several prompts one, or a list.
 
         Returns:
             A GenerationResult for one prompt, a list of them for a list.
@@ -190,13 +208,13 @@ class LLM:
     async def agenerate(self, prompts: Prompt,  # type: ignore[overload-overlap]
                         sampling_params: SamplingParams | None = None, *,
                         truncate_prompt: bool = False, prompt_has_special_tokens: bool = False, priority: int = 0,
-                        cache_salt: str = "") -> GenerationResult: ...
+                        cache_salt: str = "", lora: str = "") -> GenerationResult: ...
 
     @overload
     async def agenerate(self, prompts: Sequence[Prompt],
                         sampling_params: SamplingParams | Sequence[SamplingParams] | None = None, *,
                         truncate_prompt: bool = False, prompt_has_special_tokens: bool = False, priority: int = 0,
-                        cache_salt: str = "") -> list[GenerationResult]: ...
+                        cache_salt: str = "", lora: str | Sequence[str] = "") -> list[GenerationResult]: ...
 
     async def agenerate(self, prompts: Any, sampling_params: Any = None, **options: Any) -> Any:
         """generate() for asyncio; cancelling the task ends the requests."""
@@ -206,17 +224,19 @@ class LLM:
         return answers[0] if single else answers
 
     def stream(self, prompt: Prompt, sampling_params: SamplingParams | None = None, *, truncate_prompt: bool = False,
-               prompt_has_special_tokens: bool = False, priority: int = 0, cache_salt: str = "") -> Stream[Completion]:
+               prompt_has_special_tokens: bool = False, priority: int = 0, cache_salt: str = "",
+               lora: str = "") -> Stream[Completion]:
         """generate() for one prompt, as it comes: an iterator of Completions whose texts and tokens add up."""
         return Stream(self._stream(prompt, sampling_params, truncate_prompt=truncate_prompt, priority=priority,
-                                   prompt_has_special_tokens=prompt_has_special_tokens, cache_salt=cache_salt), to_completion)
+                                   prompt_has_special_tokens=prompt_has_special_tokens, cache_salt=cache_salt, lora=lora),
+                      to_completion)
 
     def astream(self, prompt: Prompt, sampling_params: SamplingParams | None = None, *, truncate_prompt: bool = False,
                 prompt_has_special_tokens: bool = False, priority: int = 0,
-                cache_salt: str = "") -> AsyncStream[Completion]:
+                cache_salt: str = "", lora: str = "") -> AsyncStream[Completion]:
         """stream() for `async for`."""
         return AsyncStream(self._stream(prompt, sampling_params, truncate_prompt=truncate_prompt, priority=priority,
-                                        prompt_has_special_tokens=prompt_has_special_tokens, cache_salt=cache_salt),
+                                        prompt_has_special_tokens=prompt_has_special_tokens, cache_salt=cache_salt, lora=lora),
                            to_completion)
 
     # Answers in conversations
@@ -226,14 +246,14 @@ class LLM:
              sampling_params: SamplingParams | None = None, *, tools: Sequence[Tool] = (),
              tool_choice: ToolChoice | Mapping[str, Any] = "auto", parallel_tool_calls: bool = True,
              template_arguments: Mapping[str, Any] | None = None, split_reasoning: bool = True, truncate_prompt: bool = False,
-             priority: int = 0, cache_salt: str = "") -> ChatResult: ...
+             priority: int = 0, cache_salt: str = "", lora: str = "") -> ChatResult: ...
 
     @overload
     def chat(self, messages: Sequence[Conversation], sampling_params: SamplingParams | Sequence[SamplingParams] | None = None,
              *, tools: Sequence[Tool] = (), tool_choice: ToolChoice | Mapping[str, Any] = "auto",
              parallel_tool_calls: bool = True, template_arguments: Mapping[str, Any] | None = None,
              split_reasoning: bool = True, truncate_prompt: bool = False, priority: int = 0,
-             cache_salt: str = "") -> list[ChatResult]: ...
+             cache_salt: str = "", lora: str | Sequence[str] = "") -> list[ChatResult]: ...
 
     def chat(self, messages: Any, sampling_params: Any = None, **options: Any) -> Any:
         """Answers a conversation, or several together, with the model's own chat template.
@@ -247,7 +267,7 @@ class LLM:
             parallel_tool_calls: False: one call at most.
             template_arguments: Further variables of the chat template, e.g. {"enable_thinking": False}.
             split_reasoning: Text between <think> and </think> comes as reasoning; False: it stays in the text.
-            truncate_prompt, priority, cache_salt: As in generate().
+            truncate_prompt, priority, cache_salt, lora: As in generate().
 
         Returns:
             A ChatResult for one conversation, a list of them for a list.
@@ -267,14 +287,15 @@ class LLM:
                     tools: Sequence[Tool] = (), tool_choice: ToolChoice | Mapping[str, Any] = "auto",
                     parallel_tool_calls: bool = True, template_arguments: Mapping[str, Any] | None = None,
                     split_reasoning: bool = True, truncate_prompt: bool = False, priority: int = 0,
-                    cache_salt: str = "") -> ChatResult: ...
+                    cache_salt: str = "", lora: str = "") -> ChatResult: ...
 
     @overload
     async def achat(self, messages: Sequence[Conversation],
                     sampling_params: SamplingParams | Sequence[SamplingParams] | None = None, *, tools: Sequence[Tool] = (),
                     tool_choice: ToolChoice | Mapping[str, Any] = "auto", parallel_tool_calls: bool = True,
                     template_arguments: Mapping[str, Any] | None = None, split_reasoning: bool = True,
-                    truncate_prompt: bool = False, priority: int = 0, cache_salt: str = "") -> list[ChatResult]: ...
+                    truncate_prompt: bool = False, priority: int = 0, cache_salt: str = "",
+                    lora: str | Sequence[str] = "") -> list[ChatResult]: ...
 
     async def achat(self, messages: Any, sampling_params: Any = None, **options: Any) -> Any:
         """chat() for asyncio; cancelling the task ends the requests."""
@@ -287,28 +308,28 @@ class LLM:
                     tools: Sequence[Tool] = (), tool_choice: ToolChoice | Mapping[str, Any] = "auto",
                     parallel_tool_calls: bool = True, template_arguments: Mapping[str, Any] | None = None,
                     split_reasoning: bool = True, truncate_prompt: bool = False, priority: int = 0,
-                    cache_salt: str = "") -> Stream[ChatChunk]:
+                    cache_salt: str = "", lora: str = "") -> Stream[ChatChunk]:
         """chat() for one conversation, as it comes: an iterator of ChatChunks whose contents add up."""
         return Stream(self._stream_chat(
             messages, sampling_params, tools=tools, tool_choice=tool_choice, parallel_tool_calls=parallel_tool_calls,
             template_arguments=template_arguments, split_reasoning=split_reasoning, truncate_prompt=truncate_prompt,
-            priority=priority, cache_salt=cache_salt), to_chat_chunk)
+            priority=priority, cache_salt=cache_salt, lora=lora), to_chat_chunk)
 
     def astream_chat(self, messages: Conversation, sampling_params: SamplingParams | None = None, *,
                      tools: Sequence[Tool] = (), tool_choice: ToolChoice | Mapping[str, Any] = "auto",
                      parallel_tool_calls: bool = True, template_arguments: Mapping[str, Any] | None = None,
                      split_reasoning: bool = True, truncate_prompt: bool = False, priority: int = 0,
-                     cache_salt: str = "") -> AsyncStream[ChatChunk]:
+                     cache_salt: str = "", lora: str = "") -> AsyncStream[ChatChunk]:
         """stream_chat() for `async for`."""
         return AsyncStream(self._stream_chat(
             messages, sampling_params, tools=tools, tool_choice=tool_choice, parallel_tool_calls=parallel_tool_calls,
             template_arguments=template_arguments, split_reasoning=split_reasoning, truncate_prompt=truncate_prompt,
-            priority=priority, cache_salt=cache_salt), to_chat_chunk)
+            priority=priority, cache_salt=cache_salt, lora=lora), to_chat_chunk)
 
     # Vectors of texts
 
     def embed(self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalized: bool = True, truncate: bool = False,
-              priority: int = 0, cache_salt: str = "") -> npt.NDArray[np.float32]:
+              priority: int = 0, cache_salt: str = "", lora: str = "") -> npt.NDArray[np.float32]:
         """A vector of each text (a str, or token ids), made of the hidden states after the model's last norm.
 
         Args:
@@ -316,29 +337,30 @@ class LLM:
             pooling: "mean" of all tokens, "last" or "first" one.
             normalized: To a Euclidean length of 1.
             truncate: Leave out the last tokens of a text that is longer than the context, instead of raising.
-            priority, cache_salt: As in generate().
+            priority, cache_salt, lora: As in generate().
 
         Returns:
             [embedding_size] for one text, [len(texts), embedding_size] for a list.
         """
         single, requests = self._texts(texts, pooling=pooling, normalized=normalized, truncate=truncate, priority=priority,
-                                       cache_salt=cache_salt)
+                                       cache_salt=cache_salt, lora=lora)
         return self._vectors(wait_for_all(self._model.submit_embeddings(requests), len(requests)), single)
 
     async def aembed(self, texts: Prompt | Sequence[Prompt], *, pooling: str = "mean", normalized: bool = True,
-                     truncate: bool = False, priority: int = 0, cache_salt: str = "") -> npt.NDArray[np.float32]:
+                     truncate: bool = False, priority: int = 0, cache_salt: str = "",
+                     lora: str = "") -> npt.NDArray[np.float32]:
         """embed() for asyncio; cancelling the task ends the requests."""
         single, requests = self._texts(texts, pooling=pooling, normalized=normalized, truncate=truncate, priority=priority,
-                                       cache_salt=cache_salt)
+                                       cache_salt=cache_salt, lora=lora)
         return self._vectors(await wait_for_all_async(self._model.submit_embeddings(requests), len(requests)), single)
 
     # The model itself
 
-    def forward(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.float32]:
+    def forward(self, tokens: Sequence[int] | npt.NDArray[np.integer[Any]], *, lora: str = "") -> npt.NDArray[np.float32]:
         """The logits of every position, [len(tokens), vocab_size]. Generates nothing and needs no tokenizer."""
         ids = _token_ids(tokens)
         logits = np.empty((len(ids), self.vocab_size), np.float32)
-        self._model.forward(ids, logits)
+        self._model.forward(ids, logits, lora)
         return logits
 
     def tokenize(self, text: str, *, with_special: bool = True) -> list[int]:
@@ -360,6 +382,11 @@ class LLM:
         fields: dict[str, Any] = self._model.default_sampling_params()
         fields = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         return SamplingParams(**fields)
+
+    @property
+    def lora_adapters(self) -> list[str]:
+        """The names that requests may give as `lora`."""
+        return self._model.lora_adapters
 
     @property
     def has_chat_template(self) -> bool:
@@ -406,9 +433,11 @@ class LLM:
         single = _is_prompt(prompts)
         prompts = [prompts] if single else list(prompts)
         params = self._sampling(sampling, len(prompts))
+        adapters = _adapters(options, len(prompts))
         requests = [
-            {**options, "prompt": prompt if isinstance(prompt, str) else _token_ids(prompt), "sampling": to_fields(each)}
-            for prompt, each in zip(prompts, params)
+            {**options, "prompt": prompt if isinstance(prompt, str) else _token_ids(prompt), "sampling": to_fields(each),
+             "lora": adapter}
+            for prompt, each, adapter in zip(prompts, params, adapters)
         ]
         return single, requests, [each.form for each in params]
 
@@ -430,7 +459,9 @@ class LLM:
         single = is_conversation(conversations)
         conversations = [conversations] if single else list(conversations)
         params = self._sampling(sampling, len(conversations))
-        chats = [self._chat(conversation, each, **options) for conversation, each in zip(conversations, params)]
+        adapters = _adapters(options, len(conversations))
+        chats = [self._chat(conversation, each, **{**options, "lora": adapter})
+                 for conversation, each, adapter in zip(conversations, params, adapters)]
         return single, chats, [each.form for each in params]
 
     @staticmethod

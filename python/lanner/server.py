@@ -113,6 +113,7 @@ def openai_server(
     max_sequences: int = 64,
     prefix_cache: bool = True,
     ngram_speculation: bool = True,
+    lora: Mapping[str, str | os.PathLike[str]] | None = None,
     arguments: Sequence[str] = (),
     timeout: float = 600.0,
 ) -> OpenAIServer:
@@ -122,7 +123,8 @@ def openai_server(
         model: As in LLM.
         host, port: Where to listen; port 0: any free one.
         api_key: What clients must send; None: nothing.
-        dtype, kv_dtype, attention, threads, max_context, max_sequences, prefix_cache, ngram_speculation: As in LLM.
+        dtype, kv_dtype, attention, threads, max_context, max_sequences, prefix_cache, ngram_speculation, lora: As in LLM;
+            clients ask for an adapter as for a model.
         arguments: Further ones of `lanner serve`.
         timeout: Seconds to wait.
 
@@ -137,6 +139,8 @@ def openai_server(
                "--max-context", str(max_context), "--max-sequences", str(max_sequences), "--access-log", "off", "--grace", "5"]
     command += [] if prefix_cache else ["--no-prefix-cache"]
     command += [] if ngram_speculation else ["--no-speculation"]
+    for name, folder in (lora or {}).items():
+        command += ["--lora", f"{name}={os.fspath(folder)}"]
     environment = {name: value for name, value in os.environ.items() if name != "LANNER_API_KEYS"}
     if api_key is not None:
         environment["LANNER_API_KEYS"] = api_key

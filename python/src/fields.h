@@ -55,7 +55,7 @@ struct TypeName<std::optional<T>> {
 template <typename T>
 struct TypeName<std::vector<T>> {
   static constexpr const char* value =
-      std::is_same_v<T, std::string> ? "a list of str" : "a list of token ids";
+      std::is_same_v<T, std::string> ? "a list of str" : "a list of ints";
 };
 
 template <typename Struct, typename T>

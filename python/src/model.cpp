@@ -2,48 +2,14 @@
 #include "model.h"
 
 #include <algorithm>
-#include <mutex>
 
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "progress.h"
+
 namespace lanner::python {
 namespace {
-
-// Takes the progress of loading from the engine's thread to Python's.
-class ProgressRelay {
- public:
-  void update(const char* stage, int64_t done, int64_t total) {
-    const std::lock_guard lock(mutex_);
-    stage_ = stage;
-    done_ = done;
-    total_ = total;
-    is_new_ = true;
-  }
-  void call(const nb::object& progress) {
-    std::string stage;
-    int64_t done = 0;
-    int64_t total = 0;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!is_new_) return;
-      is_new_ = false;
-      stage = stage_;
-      done = done_;
-      total = total_;
-    }
-    progress(stage, done, total);
-  }
-
- private:
-  std::mutex mutex_;
-  std::string stage_;
-  int64_t done_ = 0;
-  int64_t total_ = 0;
-  bool is_new_ = false;
-};
-
-[[noreturn]] void throw_interrupted() { throw Error(ErrorCode::kCancelled, "interrupted"); }
 
 template <typename Output>
 nb::typed<nb::list, nb::typed<nb::tuple, size_t, Output>> to_list(
@@ -74,17 +40,9 @@ void bind_requests(nb::module_& module, const char* name) {
 
 Model::Model(const std::string& path, const Fields& config, const nb::object& progress) {
   const LlmConfig llm_config = to_config(config);
-  ProgressRelay relay;
-  llm_ = run_interruptibly(
-      [&](const std::atomic<bool>& cancelled) -> std::shared_ptr<LLM> {
-        return LLM::load(path, llm_config, [&](const char* stage, int64_t done, int64_t total) {
-          if (cancelled) throw_interrupted();
-          relay.update(stage, done, total);
-        });
-      },
-      [&] {
-        if (!progress.is_none()) relay.call(progress);
-      });
+  llm_ = run_with_progress(progress, [&](const ProgressCallback& on_progress) {
+    return std::shared_ptr<LLM>(LLM::load(path, llm_config, on_progress));
+  });
 }
 
 void Model::close() {
@@ -143,20 +101,22 @@ EmbeddingRequests Model::submit_embeddings(const FieldsList& requests) {
 }
 
 void Model::forward(const std::vector<int32_t>& tokens,
-                    nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits) {
+                    nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits,
+                    const std::string& lora) {
   const auto vocab_size = static_cast<int64_t>(logits.shape(1));
   if (logits.shape(0) != tokens.size()) throw nb::value_error("logits: one row per token");
   const std::shared_ptr<LLM> llm = this->llm();
   float* const values = logits.data();
   run_interruptibly([&](const std::atomic<bool>& cancelled) {
-    llm->logits(tokens, [&](int64_t first, std::span<const float> rows) {
+    const auto take = [&](int64_t first, std::span<const float> rows) {
       if (cancelled) throw_interrupted();
       const auto room = (static_cast<int64_t>(tokens.size()) - first) * vocab_size;
       if (static_cast<int64_t>(rows.size()) > room) {
         throw Error(ErrorCode::kInternal, "more logits than tokens * vocab_size");
       }
       std::ranges::copy(rows, values + first * vocab_size);
-    });
+    };
+    llm->logits(tokens, take, lora);
   });
 }
 
@@ -172,7 +132,8 @@ void bind_model(nb::module_& module) {
       .def("submit", &Model::submit, nb::arg("requests"))
       .def("submit_chats", &Model::submit_chats, nb::arg("chats"))
       .def("submit_embeddings", &Model::submit_embeddings, nb::arg("requests"))
-      .def("forward", &Model::forward, nb::arg("tokens"), nb::arg("logits").noconvert())
+      .def("forward", &Model::forward, nb::arg("tokens"), nb::arg("logits").noconvert(),
+           nb::arg("lora"))
       .def(
           "tokenize",
           [](const Model& self, const std::string& text, bool with_special) {
@@ -193,6 +154,7 @@ void bind_model(nb::module_& module) {
             return self.llm()->render(request);
           },
           nb::arg("chat"))
+      .def_prop_ro("lora_adapters", [](const Model& self) { return self.llm()->lora_adapters(); })
       .def_prop_ro("has_chat_template",
                    [](const Model& self) { return self.llm()->has_chat_template(); })
       .def_prop_ro("embedding_size", [](const Model& self) { return self.llm()->embedding_size(); })

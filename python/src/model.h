@@ -83,7 +83,8 @@ class Model {
   EmbeddingRequests submit_embeddings(const FieldsList& requests);
   // Fills [num_tokens, vocab_size] with the logits of every position.
   void forward(const std::vector<int32_t>& tokens,
-               nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits);
+               nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu> logits,
+               const std::string& lora);
 
  private:
   std::shared_ptr<LLM> llm_;

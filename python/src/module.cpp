@@ -9,6 +9,7 @@
 #include "lanner/llm.h"
 #include "model.h"
 #include "requests.h"
+#include "tools.h"
 
 namespace lanner::python {
 namespace {
@@ -45,6 +46,7 @@ NB_MODULE(_lanner, module) {
   nb::register_exception_translator(translate_error);
   bind_outputs(module);
   bind_model(module);
+  bind_tools(module);
   module.def("version", &lanner::version);
   module.def("error_codes", &error_codes, "Names of all codes of lanner::Error.");
   module.def("field_names", &field_names, "Names of the fields that dicts may have, by struct.");

@@ -42,6 +42,14 @@ constexpr std::array kToolChoices = {
     std::pair{std::string_view("required"), ToolChoice::Kind::kRequired},
     std::pair{std::string_view("named"), ToolChoice::Kind::kNamed}};
 
+// {name: folder}
+void set_lora(LlmConfig& config, nb::handle value, const char* name) {
+  for (const auto& [adapter, path] : cast_field<nb::dict>(value, name, "a dict of folders")) {
+    config.lora.push_back({cast_field<std::string>(adapter, name, "names as keys"),
+                           cast_field<std::string>(path, name, "folders as values")});
+  }
+}
+
 constexpr Field<LlmConfig> kConfigFields[] = {
     member<&LlmConfig::dtype>("dtype"),
     member<&LlmConfig::random_weights>("random_weights"),
@@ -65,6 +73,8 @@ constexpr Field<LlmConfig> kConfigFields[] = {
     member<&LlmConfig::draft_model>("draft_model"),
     member<&LlmConfig::draft_dtype>("draft_dtype"),
     member<&LlmConfig::draft_tokens>("draft_tokens"),
+    {"lora", set_lora},
+    member<&LlmConfig::lora_merge>("lora_merge"),
 };
 
 void set_logit_bias(SamplingParams& sampling, nb::handle value, const char* name) {
@@ -153,6 +163,7 @@ constexpr Field<Request> kRequestFields[] = {
     member<&Request::truncate_prompt>("truncate_prompt"),
     member<&Request::priority>("priority"),
     member<&Request::cache_salt>("cache_salt"),
+    member<&Request::lora>("lora"),
 };
 
 constexpr Field<ToolCall> kToolCallFields[] = {
@@ -205,6 +216,7 @@ constexpr Field<ChatRequest> kChatFields[] = {
     member<&ChatRequest::truncate_prompt>("truncate_prompt"),
     member<&ChatRequest::priority>("priority"),
     member<&ChatRequest::cache_salt>("cache_salt"),
+    member<&ChatRequest::lora>("lora"),
 };
 
 constexpr std::array kPoolingWords = {
@@ -221,6 +233,36 @@ constexpr Field<EmbeddingRequest> kEmbeddingFields[] = {
     member<&EmbeddingRequest::truncate>("truncate"),
     member<&EmbeddingRequest::priority>("priority"),
     member<&EmbeddingRequest::cache_salt>("cache_salt"),
+    member<&EmbeddingRequest::lora>("lora"),
+};
+
+constexpr Field<QuantizeOptions> kQuantizeFields[] = {
+    member<&QuantizeOptions::dtype>("dtype"),
+    member<&QuantizeOptions::embedding_dtype>("embedding_dtype"),
+    member<&QuantizeOptions::lora>("lora"),
+    member<&QuantizeOptions::overwrite>("overwrite"),
+    member<&QuantizeOptions::threads>("threads"),
+};
+
+constexpr Field<HubOptions> kHubFields[] = {
+    member<&HubOptions::revision>("revision"),
+    member<&HubOptions::include>("include"),
+    member<&HubOptions::url>("url"),
+    member<&HubOptions::cache_dir>("cache_dir"),
+    member<&HubOptions::token>("token"),
+    member<&HubOptions::offline>("offline"),
+    member<&HubOptions::connections>("connections"),
+};
+
+constexpr Field<DistributedPlan> kPlanFields[] = {
+    member<&DistributedPlan::ranks>("ranks"),
+    member<&DistributedPlan::latency_us>("latency_us"),
+    member<&DistributedPlan::bandwidth_gbps>("bandwidth_gbps"),
+    member<&DistributedPlan::communication>("communication"),
+    member<&DistributedPlan::read_gbps>("read_gbps"),
+    member<&DistributedPlan::sums_per_layer>("sums_per_layer"),
+    member<&DistributedPlan::batch>("batch"),
+    member<&DistributedPlan::depth>("depth"),
 };
 
 template <typename Struct>
@@ -252,6 +294,18 @@ EmbeddingRequest to_embedding_request(const nb::dict& fields) {
   return from_dict<EmbeddingRequest, kEmbeddingFields>(fields, "request");
 }
 
+QuantizeOptions to_quantize_options(const nb::dict& fields) {
+  return from_dict<QuantizeOptions, kQuantizeFields>(fields, "options");
+}
+
+HubOptions to_hub_options(const nb::dict& fields) {
+  return from_dict<HubOptions, kHubFields>(fields, "options");
+}
+
+DistributedPlan to_distributed_plan(const nb::dict& fields) {
+  return from_dict<DistributedPlan, kPlanFields>(fields, "plan");
+}
+
 Fields from_sampling_params(const SamplingParams& sampling) {
   nb::dict fields;
   for (const Field<SamplingParams>& field : kSamplingFields) {
@@ -270,6 +324,9 @@ nb::typed<nb::dict, nb::str, nb::typed<nb::list, nb::str>> field_names() {
   names["EmbeddingRequest"] = names_of<EmbeddingRequest>(kEmbeddingFields);
   names["ChatMessage"] = names_of<ChatMessage>(kMessageFields);
   names["Tool"] = names_of<Tool>(kToolFields);
+  names["QuantizeOptions"] = names_of<QuantizeOptions>(kQuantizeFields);
+  names["HubOptions"] = names_of<HubOptions>(kHubFields);
+  names["DistributedPlan"] = names_of<DistributedPlan>(kPlanFields);
   names["ToolChoice"] = names_of<ToolChoice>(kToolChoiceFields);
   return names;
 }

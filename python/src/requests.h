@@ -8,7 +8,10 @@
 
 #include "lanner/chat.h"
 #include "lanner/config.h"
+#include "lanner/distributed.h"
 #include "lanner/embedding.h"
+#include "lanner/hub.h"
+#include "lanner/quantize.h"
 #include "lanner/request.h"
 
 namespace lanner::python {
@@ -26,6 +29,9 @@ SamplingParams to_sampling_params(const nb::dict& fields);
 Request to_request(const nb::dict& fields);
 ChatRequest to_chat_request(const nb::dict& fields);
 EmbeddingRequest to_embedding_request(const nb::dict& fields);
+QuantizeOptions to_quantize_options(const nb::dict& fields);
+HubOptions to_hub_options(const nb::dict& fields);
+DistributedPlan to_distributed_plan(const nb::dict& fields);
 
 // The other way round, for what a model proposes: without logit_bias, early_stopping and
 // structured, which no model does.

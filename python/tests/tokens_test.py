@@ -9,6 +9,7 @@ import math
 import os
 import pathlib
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -22,7 +23,7 @@ import numpy as np
 
 import lanner
 from lanner import _lanner, errors
-from models import SOURCE, TINY, TINY_CONFIG, tiny
+from models import SOURCE, TINY, TINY_CONFIG, tiny, write_adapter
 
 FOREVER = lanner.SamplingParams(max_tokens=400, ignore_eos=True)
 
@@ -206,6 +207,91 @@ class EmbedTest(TinyTest):
         self.assertEqual(self.llm.embed([1] * 600, truncate=True).shape, (64,))
 
 
+class LoraTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = pathlib.Path(folder.name)
+        cls.adapters = {name: write_adapter(cls.folder / name, seed) for seed, name in enumerate("ab")}
+        cls.llm = tiny(lora=cls.adapters)
+        cls.addClassCleanup(cls.llm.close)
+
+    def test_each_request_has_its_own(self):
+        self.assertEqual(self.llm.lora_adapters, ["a", "b"])
+        params = lanner.SamplingParams(max_tokens=8, ignore_eos=True)
+        names = ["a", "", "b", "a"]
+        prompts = [[5, 6, 7 + i] for i in range(4)]
+        together = [result.token_ids for result in self.llm.generate(prompts, params, lora=names)]
+        for prompt, name, tokens in zip(prompts, names, together):
+            self.assertEqual(self.llm.generate(prompt, params, lora=name).token_ids, tokens)
+            chunks = self.llm.stream(prompt, params, lora=name)
+            self.assertEqual([token for chunk in chunks for token in chunk.token_ids], tokens)
+        async def alone():
+            return (await self.llm.agenerate(prompts[0], params, lora="a")).token_ids
+        self.assertEqual(asyncio.run(alone()), together[0])
+
+    def test_merged_it_is_the_model(self):
+        for name, folder in self.adapters.items():
+            with self.subTest(name), tiny(lora={name: folder}, lora_merge=True) as merged:
+                self.assertEqual(merged.lora_adapters, [])
+                expected, logits = merged.forward([1, 5, 9]), self.llm.forward([1, 5, 9], lora=name)
+                np.testing.assert_allclose(logits, expected, atol=1e-4 * np.abs(expected).max(), rtol=0)
+                self.assertGreater(np.abs(logits - self.llm.forward([1, 5, 9])).max(), 0.01 * np.abs(expected).max())
+                np.testing.assert_allclose(self.llm.embed([[1, 5, 9]], lora=name), merged.embed([[1, 5, 9]]), atol=1e-5)
+                target = self.folder / ("merged-" + name)
+                report = lanner.quantize(TINY, target, dtype="fp32", lora=[folder])
+                self.assertGreater(report.quantized_tensors + report.other_tensors, 10)
+                with lanner.LLM(target, **TINY_CONFIG) as written:
+                    np.testing.assert_array_equal(written.forward([1, 5, 9]), expected)
+
+    def test_wrong_ones(self):
+        with self.assertRaisesRegex(lanner.InvalidArgumentError, "'c'.*a, b"):
+            self.llm.generate([1], lora="c")
+        with self.assertRaisesRegex(lanner.InvalidArgumentError, "1 lora for 2"):
+            self.llm.generate([[1], [2]], lora=["a"])
+        with self.assertRaisesRegex(lanner.InvalidArgumentError, "'c'"):
+            self.llm.forward([1], lora="c")
+        with self.assertRaisesRegex(lanner.NotFoundError, "adapter_config.json"):
+            tiny(lora={"a": "/nowhere"})
+        with self.assertRaisesRegex(TypeError, "lora"):
+            _lanner.Model(str(TINY), {"lora": {"a": 1}}, None)
+
+
+class ToolsTest(unittest.TestCase):
+    def test_quantize(self):
+        with tempfile.TemporaryDirectory() as folder:
+            seen = []
+            target = pathlib.Path(folder) / "model.gguf"
+            report = lanner.quantize(TINY, target, dtype="q8_0", threads=1, progress=lambda *news: seen.append(news))
+            self.assertLess(report.bytes, report.source_bytes)
+            self.assertGreater(report.quantized_tensors, 0)
+            self.assertTrue(all(isinstance(note, str) for note in report.notes))
+            for stage, done, total in seen:
+                self.assertEqual((type(stage), done <= total), (str, True))
+            with self.assertRaises(lanner.InvalidArgumentError):
+                lanner.quantize(TINY, target, dtype="q8_0")
+            lanner.quantize(TINY, target, dtype="q4_0", overwrite=True)
+            with lanner.LLM(target, **TINY_CONFIG) as llm:
+                self.assertEqual(llm.forward([1, 2]).shape, (2, 320))
+
+    def test_pull(self):
+        with tempfile.TemporaryDirectory() as folder:
+            with self.assertRaisesRegex(lanner.InvalidArgumentError, "OWNER/NAME"):
+                lanner.pull("no name")
+            with self.assertRaises(lanner.NotFoundError):
+                lanner.pull("nobody/nothing", cache_dir=folder, offline=True)
+            with self.assertRaises(lanner.IoError):
+                lanner.pull("nobody/nothing", cache_dir=folder, url="http://127.0.0.1:9")
+
+    def test_plan(self):
+        report = lanner.plan_distributed(TINY, ranks=[1, 2], latency_us=10, bandwidth_gbps=1, dtype="int8", threads=1,
+                                         max_context=256)
+        self.assertEqual([row["ranks"] for row in report["ranks"]], [1, 2])
+        with self.assertRaises(lanner.InvalidArgumentError):
+            lanner.plan_distributed(TINY, ranks=[0], latency_us=10, bandwidth_gbps=1)
+
+
 class StreamTest(TinyTest):
     def test_chunks_add_up(self):
         params = lanner.SamplingParams(max_tokens=40, ignore_eos=True)
@@ -338,6 +424,27 @@ class InterruptTest(unittest.TestCase):
 
 
 class LoadTest(unittest.TestCase):
+    def test_ctrl_c_while_loading(self):
+        code = ("import sys, time, lanner\n"
+                "def progress(stage, done, total):\n"
+                "    print(stage, flush=True)\n"
+                "try:\n"
+                "    lanner.LLM('llama-1b', random_weights=True, dtype='bf16', threads=1, max_context=256, max_sequences=1,\n"
+                "               progress=progress)\n"
+                "except KeyboardInterrupt:\n"
+                "    print('interrupted', flush=True)\n")
+        with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+            try:
+                self.assertEqual(process.stdout.readline(), "weights\n")  # it is at work
+                process.send_signal(signal.SIGINT)
+                output = process.stdout.read()
+                self.assertTrue(output.endswith("interrupted\n"), output)
+                # Not by loading the rest first: a model of a thousand million parameters has a hundred stops on the way.
+                self.assertLess(output.count("weights"), 30, output)
+                self.assertEqual(process.wait(60), 0)
+            finally:
+                process.kill()
+
     def test_errors_are_mapped(self):
         self.assertEqual(sorted(errors.ERRORS), sorted(_lanner.error_codes()))
         with self.assertRaisesRegex(lanner.NotFoundError, "/nowhere"):
@@ -402,7 +509,8 @@ class FieldsTest(unittest.TestCase):
     def test_the_tables_are_complete(self):
         headers = {"LlmConfig": "config.h", "SamplingParams": "sampling_params.h", "StructuredOutput": "structured_output.h",
                    "Request": "request.h", "ChatRequest": "chat.h", "ChatMessage": "chat.h", "Tool": "chat.h",
-                   "ToolChoice": "chat.h", "EmbeddingRequest": "embedding.h"}
+                   "ToolChoice": "chat.h", "EmbeddingRequest": "embedding.h", "QuantizeOptions": "quantize.h", "HubOptions": "hub.h",
+                   "DistributedPlan": "distributed.h"}
         for struct, names in _lanner.field_names().items():
             with self.subTest(struct):
                 self.assertEqual(set(names), self.header_fields(headers[struct], struct))

@@ -24,7 +24,7 @@ struct RankOptions {
 };
 
 // --dtype, --kv-dtype, --attention, --threads, --tp, --max-context, --no-prefix-cache,
-// --no-speculation.
+// --no-speculation, --draft and --lora with what belongs to them.
 struct ModelOptions {
   std::string dtype = "auto";
   std::string kv_dtype = "auto";
@@ -37,6 +37,8 @@ struct ModelOptions {
   std::string draft_model;
   std::string draft_dtype = "auto";
   int draft_tokens = 0;
+  std::vector<std::string> lora;  // NAME=FOLDER or FOLDER
+  bool lora_merge = false;
   RankOptions ranks;  // of commands that take them
 };
 
@@ -252,6 +254,11 @@ int bench_speculate_command(const BenchSpeculateOptions& options, Context& conte
 
 // Shared by them.
 LlmConfig to_config(const ModelOptions& options, const Context& context);
+// The adapter that a command with one question computes it with: the one it was given; "" without.
+// Throws Failure for several of them.
+std::string only_adapter(const LLM& llm);
+// For commands that measure a model alone. Throws Failure where there are adapters beside it.
+void refuse_adapters(const LlmConfig& config);
 SamplingParams to_sampling(const SamplingOptions& options, const SamplingParams& defaults);
 void add_answers(const AnswersOptions& options, SamplingParams& sampling);
 // The path of the given model, or of the default one.

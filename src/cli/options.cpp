@@ -115,6 +115,20 @@ void add_model_options(CLI::App& command, ModelOptions& options) {
                   "Tokens proposed at once; 0: as many as pay off [0]")
       ->check(whole_number(0, 16))
       ->group(group);
+  CLI::Option* lora = command.add_option(
+      "--lora", options.lora,
+      "A LoRA adapter, a folder as PEFT writes it; may be given several times where requests name "
+      "theirs (serve)");
+  lora->expected(1)
+      ->allow_extra_args(false)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+      ->type_name("[NAME=]FOLDER")
+      ->group(group);
+  command
+      .add_flag("--lora-merge", options.lora_merge,
+                "Add the adapters to the weights at loading instead of computing them beside")
+      ->needs(lora)
+      ->group(group);
 }
 
 // A text that may be given several times.

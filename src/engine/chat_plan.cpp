@@ -102,6 +102,7 @@ ChatPlan plan_chat(const LoadedText& text, const ChatRequest& chat) {
   plan.request.truncate_prompt = chat.truncate_prompt;
   plan.request.priority = chat.priority;
   plan.request.cache_salt = chat.cache_salt;
+  plan.request.lora = chat.lora;
   plan_tools(text, chat, plan);
   plan_reasoning(text, chat, prompt, plan);
   plan.request.prompt = std::move(prompt);

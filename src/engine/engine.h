@@ -21,6 +21,7 @@ struct EngineRequest {
   SamplingParams sampling = {};
   int priority = 0;
   std::string cache_salt = {};
+  int adapter = -1;                                  // of ModelFiles::lora; -1: none
   std::unique_ptr<TokenConstraint> constraint = {};  // none: every token may come
   std::optional<Pooling> pooling = {};               // an embedding is wanted, and no output
 };

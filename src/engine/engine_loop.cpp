@@ -195,6 +195,7 @@ SequenceParams EngineLoop::sequence_params(const EngineRequest& request) const {
   params.ignore_eos = sampling.ignore_eos;
   params.priority = request.priority;
   params.cache_salt = request.cache_salt;
+  params.adapter = request.adapter;
   params.prompt_logits = sampling.prompt_logprobs.has_value();
   if (request.pooling) params.hidden_states = hidden_states_for(*request.pooling);
   params.width =

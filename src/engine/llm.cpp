@@ -190,6 +190,7 @@ class LlmImpl final : public LLM {
                               {.prompt = std::move(prompt),
                                .priority = request.priority,
                                .cache_salt = request.cache_salt,
+                               .adapter = adapter_index(request.lora),
                                .pooling = request.pooling},
                               [output = std::move(output), normalized = request.normalized,
                                on_output = std::move(on_output)](const TokenOutput& news) mutable {
@@ -228,25 +229,37 @@ class LlmImpl final : public LLM {
   std::string render(const ChatRequest& chat) const override { return text_.render(chat); }
   bool has_chat_template() const override { return text_.has_chat_template(); }
 
-  void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
+  void write_logits(const std::vector<int32_t>& tokens, const std::string& path,
+                    const std::string& lora) override {
+    const int adapter = adapter_index(lora);
     const int64_t vocab_size = info_.vocab_size;
     keeper_->engine()->call([&](ModelRunner& runner) {
       SafetensorsWriter writer(
           path, {{"logits", DType::kF32, Shape{static_cast<int64_t>(tokens.size()), vocab_size}}});
-      runner.logits(tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) { writer.append(rows); });
+      runner.logits(
+          tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) { writer.append(rows); }, adapter);
       writer.finish();
     });
   }
 
-  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) override {
+  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows,
+              const std::string& lora) override {
+    const int adapter = adapter_index(lora);
     keeper_->engine()->call([&](ModelRunner& runner) {
       int64_t first = 0;
-      runner.logits(tokens, /*chunk_tokens=*/0, [&](const Tensor& rows) {
+      const auto hand_over = [&](const Tensor& rows) {
         const auto values = static_cast<size_t>(rows.num_rows() * rows.size(-1));
         on_rows(first, {rows.row<float>(0), values});
         first += rows.num_rows();
-      });
+      };
+      runner.logits(tokens, /*chunk_tokens=*/0, hand_over, adapter);
     });
+  }
+
+  std::vector<std::string> lora_adapters() const override {
+    std::vector<std::string> names;
+    for (const LoraAdapter& adapter : files_.lora) names.push_back(adapter.name);
+    return names;
   }
 
   SamplingParams default_sampling_params() const override {
@@ -324,6 +337,7 @@ class LlmImpl final : public LLM {
   RequestId submit(const Request& request, const std::vector<int32_t>& shown_tokens,
                    std::optional<int32_t> form_after, OutputCallback on_output) {
     const RequestId id = next_id_++;
+    const int adapter = adapter_index(request.lora);
     std::vector<int32_t> prompt = prompt_tokens(request.prompt, request.prompt_has_special_tokens);
     const int truncated = request.truncate_prompt ? truncate(prompt, request.sampling) : 0;
     SamplingParams sampling = request.sampling;
@@ -345,9 +359,20 @@ class LlmImpl final : public LLM {
                                .sampling = std::move(sampling),
                                .priority = request.priority,
                                .cache_salt = request.cache_salt,
+                               .adapter = adapter,
                                .constraint = std::move(constraint)},
                               [stream](const TokenOutput& news) { return stream->push(news); });
     return id;
+  }
+
+  int adapter_index(const std::string& name) const {
+    if (name.empty()) return -1;
+    const auto found = std::ranges::find(files_.lora, name, &LoraAdapter::name);
+    check_argument(
+        found != files_.lora.end(),
+        "lora '{}' is none of the adapters that the model was loaded with: {}", name,
+        files_.lora.empty() ? "there are none" : fmt::to_string(fmt::join(lora_adapters(), ", ")));
+    return static_cast<int>(found - files_.lora.begin());
   }
 
   // Made when the first form asks for it: it takes a fraction of a second.

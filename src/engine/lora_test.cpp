@@ -1,149 +1,156 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adapters in PEFT's format, written here, against a checkpoint whose weights were merged by hand.
+// Adapters in PEFT's format, written here, against checkpoints whose weights were merged by hand.
 #include "weights/lora.h"
 
 #include <cmath>
-#include <filesystem>
-#include <fstream>
+#include <limits>
 
 #include <gtest/gtest.h>
 
-#include "base/json.h"
-#include "base/testing/random.h"
 #include "engine/model_runner.h"
-#include "engine/testing/tiny_model.h"
-#include "kernels/convert/convert.h"
+#include "engine/testing/lora_folder.h"
+#include "engine/testing/rank_threads.h"
 #include "lanner/quantize.h"
-#include "weights/safetensors.h"
 #include "weights/testing/expect_error.h"
 
 namespace lanner {
 namespace {
 
-constexpr const char* kModel = "llama-mha";
-constexpr int64_t kRank = 4;
+const std::vector<std::string> kLlamaMatrices = {"q_proj",  "k_proj",    "v_proj",   "o_proj",
+                                                 "up_proj", "gate_proj", "down_proj"};
 
-struct Matrix {
-  std::string name;
-  Shape shape;
-  std::vector<float> values;
-};
-
-void write_file(const std::string& path, const std::vector<Matrix>& tensors) {
-  std::vector<SafetensorsWriter::Entry> entries;
-  for (const Matrix& m : tensors) entries.push_back({m.name, DType::kF32, m.shape});
-  SafetensorsWriter writer(path, entries);
-  for (const Matrix& m : tensors) {
-    writer.append(Tensor(const_cast<float*>(m.values.data()), DType::kF32, m.shape));
-  }
-  writer.finish();
-}
-
-std::vector<Matrix> read_model() {
-  const ModelFiles files = open_model(golden_folder(kModel));
-  std::vector<Matrix> tensors;
-  for (const std::string& name : files.checkpoint->names()) {
-    const Tensor view = files.checkpoint->get(name).view;
-    Matrix m{name, view.shape(), std::vector<float>(static_cast<size_t>(view.numel()))};
-    select_convert(view.dtype(), DType::kF32)(view.raw(), view.numel(), m.values.data());
-    tensors.push_back(std::move(m));
-  }
-  return tensors;
-}
-
-Json adapter_config() {
-  return {{"peft_type", "LORA"},
-          {"r", kRank},
-          {"lora_alpha", 8},
-          {"use_rslora", false},
-          {"bias", "none"},
-          {"target_modules", {"q_proj", "down_proj"}},
-          {"lora_dropout", 0.1},
-          {"use_dora", false},
-          {"fan_in_fan_out", false},
-          {"modules_to_save", nullptr},
-          {"rank_pattern", Json::object()},
-          {"alpha_pattern", Json::object()},
-          {"task_type", "CAUSAL_LM"}};
-}
-
-// Writes an adapter for q_proj and down_proj of every layer, and merges it by hand into `model`.
-void make_adapter(const std::string& folder, const Json& config, float scale, float down_scale,
-                  std::vector<Matrix>& model) {
-  std::filesystem::create_directories(folder);
-  std::ofstream(folder + "/adapter_config.json") << config.dump();
-  std::vector<Matrix> tensors;
-  uint32_t seed = 1;
-  for (Matrix& w : model) {
-    const bool is_down = w.name.find("down_proj.weight") != std::string::npos;
-    if (!is_down && w.name.find("q_proj.weight") == std::string::npos) continue;
-    const int64_t n = w.shape.size(0), k = w.shape.size(1);
-    const std::string module = "base_model.model." + w.name.substr(0, w.name.rfind('.'));
-    const Matrix a{module + ".lora_A.weight", Shape{kRank, k},
-                   random_normal(kRank * k, seed++, 0.1f)};
-    const Matrix b{module + ".lora_B.weight", Shape{n, kRank},
-                   random_normal(n * kRank, seed++, 0.1f)};
-    for (int64_t row = 0; row < n; ++row) {
-      for (int64_t column = 0; column < k; ++column) {
-        double change = 0;
-        for (int64_t r = 0; r < kRank; ++r) {
-          change += double{b.values[static_cast<size_t>(row * kRank + r)]} *
-                    double{a.values[static_cast<size_t>(r * k + column)]};
-        }
-        w.values[static_cast<size_t>(row * k + column)] +=
-            static_cast<float>((is_down ? down_scale : scale) * change);
-      }
-    }
-    tensors.push_back(a);
-    tensors.push_back(b);
-  }
-  write_file(folder + "/adapter_model.safetensors", tensors);
-}
-
-std::vector<float> logits_of(const std::string& path) {
-  ModelRunner runner(open_model(path), tiny_config(), {});
+std::vector<float> logits_of(ModelRunner& runner, int adapter = -1) {
   std::vector<float> all;
-  runner.logits(tiny_prompt(24), 0, [&](const Tensor& rows) {
-    for (int64_t i = 0; i < rows.num_rows(); ++i) {
-      all.insert(all.end(), rows.row<float>(i), rows.row<float>(i) + rows.size(-1));
-    }
-  });
+  runner.logits(
+      tiny_prompt(24), 0,
+      [&](const Tensor& rows) {
+        for (int64_t i = 0; i < rows.num_rows(); ++i) {
+          all.insert(all.end(), rows.row<float>(i), rows.row<float>(i) + rows.size(-1));
+        }
+      },
+      adapter);
   return all;
 }
 
-TEST(Lora, MergesToTheLogitsOfMergedWeights) {
-  struct Case {
-    Json change;
-    float scale;
-    float down_scale;
-  };
-  for (const Case& c : {Case{Json::object(), 2.0f, 2.0f}, Case{{{"use_rslora", true}}, 4.0f, 4.0f},
-                        Case{{{"alpha_pattern", {{"down_proj", 2}}}}, 2.0f, 0.5f}}) {
-    SCOPED_TRACE(c.change.dump());
-    const TempFolder folder;
-    std::vector<Matrix> model = read_model();
-    Json config = adapter_config();
-    config.update(c.change);
-    make_adapter(folder.file("adapter"), config, c.scale, c.down_scale, model);
-    std::filesystem::create_directories(folder.file("expected"));
-    std::filesystem::copy_file(golden_folder(kModel) + "/config.json",
-                               folder.file("expected/config.json"));
-    write_file(folder.file("expected/model.safetensors"), model);
-    quantize_model(golden_folder(kModel), folder.file("merged"),
-                   {.dtype = "fp32", .lora = {folder.file("adapter")}});
-    const std::vector<float> merged = logits_of(folder.file("merged"));
-    const std::vector<float> expected = logits_of(folder.file("expected"));
-    const std::vector<float> base = logits_of(golden_folder(kModel));
-    double largest = 0, difference = 0;
-    for (size_t i = 0; i < expected.size(); ++i) {
-      largest = std::max(largest, double{std::abs(expected[i])});
-      difference = std::max(difference, double{std::abs(expected[i] - base[i])});
-    }
-    EXPECT_GT(difference, 0.01 * largest);  // the adapter does something
-    for (size_t i = 0; i < expected.size(); ++i) {
-      ASSERT_NEAR(merged[i], expected[i], 1e-4 * largest) << i;
-    }
+std::vector<float> logits_of(const std::string& path, const LlmConfig& config = tiny_config(),
+                             int adapter = -1) {
+  ModelRunner runner(open_model(path, config), config, {});
+  return logits_of(runner, adapter);
+}
+
+void expect_near(const std::vector<float>& actual, const std::vector<float>& expected,
+                 double tolerance) {
+  ASSERT_EQ(actual.size(), expected.size());
+  double largest = 0;
+  for (const float value : expected) largest = std::max(largest, std::abs(double{value}));
+  for (size_t i = 0; i < expected.size(); ++i) {
+    ASSERT_NEAR(actual[i], expected[i], tolerance * largest) << i;
   }
+}
+
+double relative_difference(const std::vector<float>& a, const std::vector<float>& b) {
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    largest = std::max(largest, std::abs(double{a[i]}));
+    difference = std::max(difference, std::abs(double{a[i]} - double{b[i]}));
+  }
+  return difference / largest;
+}
+
+LlmConfig with_adapters(std::vector<LoraSource> sources, bool merge = false) {
+  LlmConfig config = tiny_config();
+  config.lora = std::move(sources);
+  config.lora_merge = merge;
+  return config;
+}
+
+class LoraFamilies : public testing::TestWithParam<LoraCase> {
+ protected:
+  LoraFamilies() {
+    std::vector<Matrix> model = read_matrices(golden_folder(GetParam().golden));
+    write_lora(folder_.file("adapter"), GetParam(), 1, model);
+    write_model(folder_.file("expected"), GetParam().golden, model);
+    base_ = golden_folder(GetParam().golden);
+    expected_ = logits_of(folder_.file("expected"));
+    base_logits_ = logits_of(base_);
+    EXPECT_GT(relative_difference(expected_, base_logits_), 0.01);  // the adapter does something
+  }
+
+  TempFolder folder_;
+  std::string base_;
+  std::vector<float> expected_, base_logits_;
+};
+
+TEST_P(LoraFamilies, BesideTheWeightsIsAsMerged) {
+  const LlmConfig config = with_adapters({{"a", folder_.file("adapter")}});
+  ModelRunner runner(open_model(base_, config), config, {});
+  expect_near(logits_of(runner, 0), expected_, 1e-5);
+  EXPECT_EQ(logits_of(runner), base_logits_);
+}
+
+TEST_P(LoraFamilies, MergedAtLoading) {
+  const LlmConfig config = with_adapters({{"a", folder_.file("adapter")}}, /*merge=*/true);
+  expect_near(logits_of(base_, config), expected_, 1e-5);
+}
+
+TEST_P(LoraFamilies, MergedIntoAFolder) {
+  quantize_model(base_, folder_.file("merged"),
+                 {.dtype = "fp32", .lora = {folder_.file("adapter")}});
+  expect_near(logits_of(folder_.file("merged")), expected_, 1e-5);
+}
+
+TEST_P(LoraFamilies, IsCutOverRanks) {
+  const LlmConfig config = with_adapters({{"a", folder_.file("adapter")}});
+  const ModelFiles files = open_model(base_, config);
+  for (const int size : {2, 3}) {
+    SCOPED_TRACE(size);
+    RankThreads ranks(files, config, size);
+    expect_near(logits_of(ranks.runner(), 0), expected_, 1e-5);
+    EXPECT_EQ(ranks.join(), "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    All, LoraFamilies,
+    testing::Values(
+        LoraCase{"llama-mha", kLlamaMatrices},
+        LoraCase{"llama-mha", {"q_proj", "down_proj"}, 4, {{"use_rslora", true}}, "", 4.0f},
+        LoraCase{"llama-mha",
+                 {"q_proj", "down_proj"},
+                 4,
+                 {{"alpha_pattern", {{"down_proj", 2}}}},
+                 "",
+                 2.0f,
+                 {"down_proj", 0.5f}},
+        LoraCase{"llama-mha", {"lm_head", "v_proj"}}, LoraCase{"qwen2", kLlamaMatrices, 1},
+        LoraCase{"qwen2", {"v_proj", "up_proj"}, 3},
+        LoraCase{"phi3", {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}, 8},
+        // Its matrices lie transposed, and its names lack the first part.
+        LoraCase{
+            "gpt2", {"c_attn", "c_proj", "c_fc"}, 4, {{"fan_in_fan_out", true}}, "transformer."},
+        LoraCase{"falcon-40b", {"query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"}},
+        LoraCase{"opt-350m", {"k_proj", "out_proj", "fc1", "fc2", "project_in", "project_out"}},
+        LoraCase{"mixtral", {"q_proj", "o_proj", "gate"}, 16},
+        LoraCase{"qwen2_moe", {"shared_expert.gate_proj", "shared_expert.down_proj"}},
+        LoraCase{"deepseek_v2", {"q_proj", "kv_a_proj_with_mqa", "o_proj"}}),
+    [](const testing::TestParamInfo<LoraCase>& test) {
+      std::string name = test.param.golden + std::to_string(test.index);
+      std::ranges::replace(name, '-', '_');
+      return name;
+    });
+
+TEST(Lora, ChangesQuantisedWeightsToo) {
+  std::vector<Matrix> model = read_matrices(golden_folder("llama-mha"));
+  const TempFolder folder;
+  write_lora(folder.file("adapter"), {"llama-mha", kLlamaMatrices}, 1, model);
+  write_model(folder.file("expected"), "llama-mha", model);
+  LlmConfig config = with_adapters({{"a", folder.file("adapter")}});
+  config.dtype = "int8";
+  const std::vector<float> expected = logits_of(folder.file("expected"));
+  expect_near(logits_of(golden_folder("llama-mha"), config, 0), expected, 0.05);
+  // Merged first: what is quantised is the sum.
+  config.lora_merge = true;
+  expect_near(logits_of(golden_folder("llama-mha"), config), expected, 0.05);
 }
 
 TEST(Lora, RefusesWhatItCannotDo) {
@@ -151,46 +158,91 @@ TEST(Lora, RefusesWhatItCannotDo) {
   const std::string adapter = folder.file("adapter");
   const auto refuse = [&](const Json& change, ErrorCode code, const char* word) {
     SCOPED_TRACE(change.dump());
-    std::vector<Matrix> model = read_model();
-    Json config = adapter_config();
-    config.update(change);
-    make_adapter(adapter, config, 1, 1, model);
+    std::vector<Matrix> model = read_matrices(golden_folder("llama-mha"));
+    write_lora(adapter, {"llama-mha", {"q_proj"}, 4, change}, 1, model);
     expect_error(code, {word}, [&] { read_lora_adapter(adapter); });
   };
   refuse({{"peft_type", "IA3"}}, ErrorCode::kUnsupported, "peft_type");
   refuse({{"use_dora", true}}, ErrorCode::kUnsupported, "use_dora");
   refuse({{"bias", "all"}}, ErrorCode::kUnsupported, "bias");
   refuse({{"modules_to_save", {"lm_head"}}}, ErrorCode::kUnsupported, "modules_to_save");
-  refuse({{"fan_in_fan_out", true}}, ErrorCode::kUnsupported, "fan_in_fan_out");
+  refuse({{"use_rslora", "yes"}}, ErrorCode::kUnsupported, "use_rslora");
   refuse({{"alpha_pattern", {{".*q_proj", 2}}}}, ErrorCode::kUnsupported, "alpha_pattern");
   refuse({{"lora_alpha", nullptr}}, ErrorCode::kUnsupported, "lora_alpha");
+  refuse({{"r", "four"}}, ErrorCode::kUnsupported, "'r'");
+  refuse({{"r", 8}}, ErrorCode::kCorruptFile, "rank 4");
   refuse({{"new_key", 1}}, ErrorCode::kUnsupported, "new_key");
-  std::ofstream(adapter + "/adapter_config.json") << adapter_config().dump();
+}
+
+TEST(Lora, RefusesTensorsThatDoNotFit) {
+  const TempFolder folder;
+  const std::string adapter = folder.file("adapter");
+  std::filesystem::create_directories(adapter);
+  Json config = lora_config(2);
+  std::ofstream(adapter + "/adapter_config.json") << config.dump();
   const Matrix a{"base_model.model.x.lora_A.weight", Shape{2, 4}, std::vector<float>(8)};
   const Matrix b{"base_model.model.x.lora_B.weight", Shape{4, 2}, std::vector<float>(8)};
-  const auto refuse_tensors = [&](const std::vector<Matrix>& tensors, const char* word) {
-    write_file(adapter + "/adapter_model.safetensors", tensors);
-    try {
-      merge_lora(open_model(golden_folder(kModel)).checkpoint, read_lora_adapter(adapter));
-      ADD_FAILURE() << word;
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+  const auto refuse = [&](const std::vector<Matrix>& tensors, const char* word) {
+    SCOPED_TRACE(word);
+    write_matrices(adapter + "/adapter_model.safetensors", tensors);
+    for (const bool merge : {false, true}) {
+      try {
+        open_model(golden_folder("llama-mha"), with_adapters({{"a", adapter}}, merge));
+        ADD_FAILURE() << "was taken";
+      } catch (const Error& error) {
+        EXPECT_NE(std::string(error.what()).find(word), std::string::npos) << error.what();
+      }
     }
   };
-  refuse_tensors({a}, "lora_B");
-  refuse_tensors({a, b}, "does not have");
+  refuse({a}, "lora_B");
+  refuse({a, b}, "does not have");
   Matrix other = b;
   other.shape = Shape{2, 4};
-  refuse_tensors({a, other}, "no product");
+  refuse({a, other}, "no product");
   Matrix embedding = a;
   embedding.name = "base_model.model.model.embed_tokens.lora_embedding_A";
-  refuse_tensors({embedding}, "lora_embedding_A");
+  refuse({embedding}, "lora_embedding_A");
   Matrix q_a = a, q_b = b;
   q_a.name = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
   q_b.name = "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight";
-  refuse_tensors({q_a, q_b}, "[4, 4]");
+  refuse({q_a, q_b}, "[4, 4]");
+  q_b.values[3] = std::numeric_limits<float>::quiet_NaN();
+  refuse({q_a, q_b}, "no finite numbers");
+  q_b.values[3] = std::numeric_limits<float>::infinity();
+  refuse({q_a, q_b}, "no finite numbers");
+  std::filesystem::remove(adapter + "/adapter_model.safetensors");
+  expect_error(ErrorCode::kNotFound, {"adapter_model.safetensors"},
+               [&] { read_lora_adapter(adapter); });
+  std::ofstream(adapter + "/adapter_model.bin") << "pickle";
+  expect_error(ErrorCode::kUnsupported, {"pickle"}, [&] { read_lora_adapter(adapter); });
   expect_error(ErrorCode::kNotFound, {"adapter_config.json"},
                [&] { read_lora_adapter(folder.file("none")); });
+}
+
+// What no layer holds an adapter beside is told, and merging does it.
+TEST(Lora, RefusesWhatOnlyMergingCanDo) {
+  for (const LoraCase& c : {LoraCase{"mixtral", {"w1"}}, LoraCase{"deepseek_v2", {"kv_b_proj"}}}) {
+    SCOPED_TRACE(c.golden);
+    std::vector<Matrix> model = read_matrices(golden_folder(c.golden));
+    const TempFolder folder;
+    write_lora(folder.file("adapter"), c, 1, model);
+    write_model(folder.file("expected"), c.golden, model);
+    expect_error(ErrorCode::kUnsupported, {"merge", c.matrices.front().c_str()}, [&] {
+      logits_of(golden_folder(c.golden), with_adapters({{"a", folder.file("adapter")}}), 0);
+    });
+    expect_near(
+        logits_of(golden_folder(c.golden), with_adapters({{"a", folder.file("adapter")}}, true)),
+        logits_of(folder.file("expected")), 1e-5);
+  }
+}
+
+TEST(Lora, RefusesNamesThatDoNotTellAdaptersApart) {
+  const auto open = [](std::vector<LoraSource> sources) {
+    open_model(golden_folder("llama-mha"), with_adapters(std::move(sources)));
+  };
+  expect_error(ErrorCode::kInvalidArgument, {"has no name"}, [&] { open({{"", "p"}}); });
+  expect_error(ErrorCode::kInvalidArgument, {"2 adapters", "'a'"},
+               [&] { open({{"a", "p"}, {"a", "q"}}); });
 }
 
 }  // namespace

@@ -48,8 +48,10 @@ struct Timeline {
 // Runs requests on random token ids together and notes when their tokens come.
 class LoadRun {
  public:
-  LoadRun(Engine& engine, uint32_t seed)
+  // Requests take turns at the adapters, if there are any.
+  LoadRun(Engine& engine, size_t num_adapters, uint32_t seed)
       : engine_(engine),
+        num_adapters_(num_adapters),
         token_(0, static_cast<int32_t>(engine.runner().info().vocab_size) - 1),
         generator_(seed) {}
 
@@ -64,6 +66,7 @@ class LoadRun {
       EngineRequest request;
       request.prompt = std::move(prompt);
       request.sampling.max_tokens = max_tokens[i];
+      if (num_adapters_ > 0) request.adapter = static_cast<int>(i % num_adapters_);
       request.sampling.ignore_eos = true;
       {
         const std::lock_guard lock(mutex_);
@@ -102,6 +105,7 @@ class LoadRun {
   }
 
   Engine& engine_;
+  size_t num_adapters_;
   std::uniform_int_distribution<int32_t> token_;
   std::mt19937 generator_;
   RequestId next_id_ = 1;
@@ -148,14 +152,14 @@ struct Measurement {
 
 class ModelRun {
  public:
-  ModelRun(Engine& engine, const ModelBenchmark& benchmark, int max_tokens_per_step,
-           const ProgressCallback& progress)
+  ModelRun(Engine& engine, size_t num_adapters, const ModelBenchmark& benchmark,
+           int max_tokens_per_step, const ProgressCallback& progress)
       : engine_(engine),
         benchmark_(benchmark),
         max_tokens_per_step_(max_tokens_per_step),
         progress_(progress),
         work_(work_of(engine.runner())),
-        load_(engine, /*seed=*/1) {}
+        load_(engine, num_adapters, /*seed=*/1) {}
 
   Measurement prefill(int prompt);
   Measurement decode(int depth, int batch);
@@ -323,7 +327,7 @@ std::string benchmark_model(const std::string& path, const LlmConfig& given,
   Engine engine(files, config, progress);
   const double load_seconds = seconds_between(start, Clock::now());
 
-  ModelRun run(engine, benchmark, config.max_tokens_per_step, progress);
+  ModelRun run(engine, files.lora.size(), benchmark, config.max_tokens_per_step, progress);
   std::vector<Measurement> prefill;
   for (int prompt : benchmark.prompts) prefill.push_back(run.prefill(prompt));
   engine.call([](ModelRunner& runner) { runner.use_synthetic_prefill(true); });

@@ -14,6 +14,7 @@
 #include "engine/rank_message.h"
 #include "kernels/attention/synthetic.h"
 #include "kernels/gemm/gemm.h"
+#include "layers/lora.h"
 #include "models/registry.h"
 #include "weights/mxfp4.h"
 #include "weights/quantized_checkpoint.h"
@@ -82,6 +83,7 @@ ForwardBatch make_batch(const SchedulerOutput& output) {
                                .prompt_length = scheduled.prompt_length,
                                .prefix_length = scheduled.prefix_length,
                                .prefix_position = scheduled.prefix_position,
+                               .adapter = scheduled.adapter,
                                .block_table = {blocks.begin(), blocks.end()}});
     const int32_t end = scheduled.token_begin + scheduled.num_tokens;
     for (int32_t row = end - scheduled.num_logits; row < end; ++row) {
@@ -96,7 +98,7 @@ ForwardBatch make_batch(const SchedulerOutput& output) {
 
 // Tokens [begin, end) of one sequence that has the whole cache, block i being its i-th.
 ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end,
-                        const PromptPrefix& prefix) {
+                        const PromptPrefix& prefix, int adapter) {
   ForwardBatch batch;
   ForwardBatch::Sequence sequence{.token_begin = 0,
                                   .token_count = end - begin,
@@ -105,6 +107,7 @@ ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end,
                                   .prompt_length = static_cast<int>(tokens.size()),
                                   .prefix_length = prefix.length,
                                   .prefix_position = prefix.position,
+                                  .adapter = adapter,
                                   .block_table = {}};
   for (int block = 0; block * kBlockSize < end; ++block) sequence.block_table.push_back(block);
   for (int position = begin; position < end; ++position) {
@@ -119,8 +122,42 @@ ForwardBatch make_chunk(std::span<const int32_t> tokens, int begin, int end,
 
 }  // namespace
 
-ModelFiles open_model(const std::string& path, const LlmConfig& config) {
+namespace {
+
+ModelFiles open_without_adapters(const std::string& path, const LlmConfig& config) {
   return config.random_weights ? open_random_model(path) : open_model(path);
+}
+
+// What the adapters' products are packed to.
+int64_t estimate_lora_bytes(const std::vector<LoraAdapter>& adapters) {
+  int64_t bytes = 0;
+  for (const LoraAdapter& adapter : adapters) {
+    for (const auto& [name, module] : adapter.modules) {
+      for (const Tensor& x : {module.a.view, module.b.view}) {
+        bytes += packed_weight_bytes(x.size(0), x.size(1), x.dtype(), std::nullopt);
+      }
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+ModelFiles open_model(const std::string& path, const LlmConfig& config) {
+  ModelFiles files = open_without_adapters(path, config);
+  for (const LoraSource& source : config.lora) {
+    check_argument(!source.name.empty(), "lora: the adapter {} has no name", source.path);
+    const auto same = std::ranges::count(config.lora, source.name, &LoraSource::name);
+    check_argument(same == 1, "lora: {} adapters have the name '{}'", same, source.name);
+    LoraAdapter adapter = fit_lora(read_lora_adapter(source.path), *files.checkpoint);
+    adapter.name = source.name;
+    if (config.lora_merge) {
+      files.checkpoint = merge_lora(std::move(files.checkpoint), std::move(adapter));
+    } else {
+      files.lora.push_back(std::move(adapter));
+    }
+  }
+  return files;
 }
 
 namespace {
@@ -144,7 +181,7 @@ ThreadPlan plan_compute_threads(const Topology& topology, const LlmConfig& confi
 
 std::optional<ModelFiles> open_draft_model(const LlmConfig& config) {
   if (config.draft_model.empty()) return std::nullopt;
-  return open_model(config.draft_model, config);
+  return open_without_adapters(config.draft_model, config);
 }
 
 namespace {
@@ -210,8 +247,9 @@ ModelPlan plan_model(const ModelFiles& files, const LlmConfig& config, const Top
   layout.kv_heads = std::max(heads.num_kv_heads, 1);
   plan.kv_layouts.assign(num_layers, layout);
   // Matrices are split evenly; what is not is small.
-  int64_t weight_bytes =
-      estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype) / place.size;
+  int64_t weight_bytes = (estimate_weight_bytes(*files.checkpoint, plan.info, plan.weight_dtype) +
+                          estimate_lora_bytes(files.lora)) /
+                         place.size;
   int64_t bytes_per_block = plan_kv_cache(largest).bytes_per_block;
   if (draft != nullptr) {
     plan.draft = plan_draft(*draft, config);
@@ -307,10 +345,12 @@ void ModelRunner::load(const ModelFiles& files, const ProgressCallback& progress
     if (progress) progress("weights", total > 0 ? std::min(done, total) : done, total);
   };
   ExecutionContext execution = this->execution();
+  LoraClaims lora(files.lora);
   LoadContext load{.execution = execution,
                    .weight_dtype = plan_.weight_dtype,
                    .max_context = plan_.memory.max_context,
-                   .on_weight = report};
+                   .on_weight = report,
+                   .lora = files.lora.empty() ? nullptr : &lora};
   model_ = load_model(files.config, *files.checkpoint, load);
   if (total > 0 && progress)
     progress("weights", total, total);  // and norms, biases, what is unused
@@ -420,7 +460,7 @@ int ModelRunner::check_length(std::span<const int32_t> tokens) const {
 }
 
 void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
-                         const std::function<void(const Tensor&)>& on_rows) {
+                         const std::function<void(const Tensor&)>& on_rows, int adapter) {
   const int count = check_length(tokens);
   const int chunk = chunk_tokens > 0 ? chunk_tokens : max_logits_rows();
   const int64_t vocab_size = info().vocab_size;
@@ -435,15 +475,16 @@ void ModelRunner::logits(std::span<const int32_t> tokens, int chunk_tokens,
       tell(RankCommand::kChunk, [&](MessageWriter& writer) {
         writer.put<int32_t>(begin);
         writer.put<int32_t>(end);
+        writer.put<int32_t>(adapter);
         writer.put_vector(std::vector<int32_t>(tokens.begin(), tokens.end()));
       });
-      return gather_rows(run_chunk(tokens, begin, end), end - begin);
+      return gather_rows(run_chunk(tokens, begin, end, adapter), end - begin);
     });
     on_rows(rows);
   }
 }
 
-Tensor ModelRunner::run_chunk(std::span<const int32_t> tokens, int begin, int end) {
+Tensor ModelRunner::run_chunk(std::span<const int32_t> tokens, int begin, int end, int adapter) {
   const auto count = static_cast<int>(tokens.size());
   if (begin == 0) {
     chunk_cache_.reset();
@@ -452,7 +493,8 @@ Tensor ModelRunner::run_chunk(std::span<const int32_t> tokens, int begin, int en
   }
   LANNER_CHECK(chunk_cache_ != nullptr);
   const Tensor rows =
-      run(make_chunk(tokens, begin, end, find_prefix(info(), tokens)), *chunk_cache_).logits;
+      run(make_chunk(tokens, begin, end, find_prefix(info(), tokens), adapter), *chunk_cache_)
+          .logits;
   if (end == count) chunk_cache_.reset();
   return rows;
 }

@@ -52,7 +52,9 @@ struct ModelPlan {
   std::string kv_dtype() const;
 };
 
-// The model that LLM::load means by a path: LlmConfig::random_weights decides what it names.
+// The model that LLM::load means by a path: LlmConfig::random_weights decides what it names. With
+// its adapters (LlmConfig::lora), or merged with them. Throws Error(kInvalidArgument) for their
+// names.
 ModelFiles open_model(const std::string& path, const LlmConfig& config);
 
 // Type and scheme of a KV cache by the name that users write; the sizes are the model's. Throws
@@ -135,9 +137,9 @@ class ModelRunner {
   // Feeds the tokens through a KV cache of their own and hands over the logits of every position,
   // in order, a chunk of rows at a time: [chunk, vocab_size] fp32. Sequences in the engine's cache
   // are not touched. chunk_tokens = 0: as many as a step may have, within 64 MiB of logits. Throws
-  // Error(kInvalidArgument) for no tokens, or more than the context.
+  // Error(kInvalidArgument) for no tokens, or more than the context. adapter: of ModelFiles::lora.
   void logits(std::span<const int32_t> tokens, int chunk_tokens,
-              const std::function<void(const Tensor& rows)>& on_rows);
+              const std::function<void(const Tensor& rows)>& on_rows, int adapter = -1);
 
   // For benchmarks: from now on prompts are not computed, their K and V are random numbers (see
   // SyntheticPrefill), and the token after a prompt is any.
@@ -180,7 +182,7 @@ class ModelRunner {
   ForwardOutput run_step(const SchedulerOutput& output);
   VocabSlice vocab_slice() const;
   // Tokens [begin, end) of a sequence of `count`, in a cache of its own.
-  Tensor run_chunk(std::span<const int32_t> tokens, int begin, int end);
+  Tensor run_chunk(std::span<const int32_t> tokens, int begin, int end, int adapter);
   // [num_rows, vocab_size] on rank 0, nothing elsewhere, of all ranks' parts.
   Tensor gather_rows(const Tensor& part, int64_t num_rows);
   int own_heads() const;

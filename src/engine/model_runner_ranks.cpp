@@ -16,6 +16,12 @@ uint64_t fingerprint(const ModelFiles& files) {
     const TensorInfo info = files.checkpoint->info(name);
     text += fmt::format("|{} {} {}", name, info.dtype, fmt::join(info.shape, "x"));
   }
+  for (const LoraAdapter& adapter : files.lora) {
+    text += fmt::format("|{}", adapter.name);
+    for (const auto& [name, module] : adapter.modules) {
+      text += fmt::format("|{} {} {}", name, module.a.view.shape(), module.scale);
+    }
+  }
   return make_message_header(0, std::as_bytes(std::span(text))).checksum;
 }
 
@@ -57,8 +63,9 @@ void ModelRunner::obey(MessageReader& message, bool& goes_on) {
       return;
     case RankCommand::kChunk: {
       const auto begin = message.get<int32_t>(), end = message.get<int32_t>();
+      const auto adapter = message.get<int32_t>();
       const std::vector<int32_t> tokens = message.get_vector<int32_t>();
-      gather_rows(run_chunk(tokens, begin, end), end - begin);
+      gather_rows(run_chunk(tokens, begin, end, adapter), end - begin);
       return;
     }
     case RankCommand::kSelect:

@@ -104,12 +104,21 @@ void each_of_config(Fields&& stream, Config& config) {
   stream(config.kv_cache_bytes);
   stream(config.max_tokens_per_step);
   stream(config.max_sequences);
+  stream(config.lora);
+  stream(config.lora_merge);
 }
 
 class WriteField {
  public:
   explicit WriteField(MessageWriter& writer) : writer_(writer) {}
   void operator()(const std::string& text) const { writer_.put_text(text); }
+  void operator()(const std::vector<LoraSource>& sources) const {
+    writer_.put<uint64_t>(sources.size());
+    for (const LoraSource& source : sources) {
+      writer_.put_text(source.name);
+      writer_.put_text(source.path);
+    }
+  }
   template <typename T>
   void operator()(const std::vector<T>& values) const {
     writer_.put_vector(values);
@@ -129,6 +138,13 @@ class ReadField {
   void operator()(std::string& text) const { text = reader_.get_text(); }
   // A byte that is neither 0 nor 1 is no bool.
   void operator()(bool& value) const { value = reader_.get<uint8_t>() != 0; }
+  void operator()(std::vector<LoraSource>& sources) const {
+    for (auto left = reader_.get<uint64_t>(); left > 0; --left) {
+      LoraSource& source = sources.emplace_back();
+      source.name = reader_.get_text();
+      source.path = reader_.get_text();
+    }
+  }
   template <typename T>
   void operator()(std::vector<T>& values) const {
     values = reader_.get_vector<T>();

@@ -93,6 +93,10 @@ Json describe_model(const ModelFiles& files, const ModelPlan& plan) {
                 {"kv_bytes_per_token", plan.memory.kv_bytes_per_token},
                 {"kv_tokens", plan.memory.num_blocks * kBlockSize},
                 {"max_context", plan.memory.max_context}}}};
+  for (const LoraAdapter& adapter : files.lora) {
+    report["lora"].push_back(
+        {{"name", adapter.name}, {"path", adapter.path}, {"matrices", adapter.modules.size()}});
+  }
   if (plan.draft) {
     report["draft_model"] = {{"model_type", plan.draft->info.model_type},
                              {"num_layers", plan.draft->info.num_layers},

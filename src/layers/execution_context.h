@@ -13,6 +13,9 @@
 
 namespace lanner {
 
+class LoraClaims;
+struct LoraRows;
+
 // What a forward pass runs on. Owned by the ModelRunner, passed by reference through every layer;
 // two engines in one process have two.
 struct ExecutionContext {
@@ -21,6 +24,8 @@ struct ExecutionContext {
   const Topology& topology;
   Communicator& communicator;
   AttentionRule attention_rule = {};
+  // Rows of what a layer is given that an adapter changes; null: none.
+  const LoraRows* lora = nullptr;
 };
 
 // What layers need while they are built.
@@ -32,6 +37,8 @@ struct LoadContext {
   int max_context = 0;
   // Called with the bytes of each weight once it is packed.
   std::function<void(int64_t file_bytes)> on_weight;
+  // The adapters to be held beside the weights; null: none.
+  LoraClaims* lora = nullptr;
 };
 
 }  // namespace lanner

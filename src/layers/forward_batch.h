@@ -37,6 +37,7 @@ struct ForwardBatch {
     // cut into chunks; with block positions the ones after them have prefix_position.
     int prefix_length = 0;
     int prefix_position = 0;
+    int adapter = -1;  // of ModelFiles::lora; -1: none
     std::vector<int32_t> block_table;
   };
 

@@ -10,6 +10,7 @@
 #include "kernels/gemm/gated_gemm.h"
 #include "kernels/gemm/packed_weight.h"
 #include "layers/load_vector.h"
+#include "layers/lora.h"
 #include "layers/transpose.h"
 #include "weights/drop_resident.h"
 
@@ -64,10 +65,15 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, const 
   std::map<std::string, CheckpointTensor> tensors;
   std::vector<CheckpointTensor> copies;  // of transposed ones
   std::vector<std::pair<const LinearPart*, LinearPart::Rows>> pieces;
+  std::vector<LinearLora::Outputs> outputs;
   for (const LinearPart& part : parts) {
     std::vector<LinearPart::Rows> rows = part.rows;
     if (rows.empty()) rows.push_back({0, part.out_features});
     for (const LinearPart::Rows& piece : rows) {
+      outputs.push_back({.matrix = weights.full_name(part.name + ".weight"),
+                         .matrix_rows = tensor_rows(part),
+                         .begin = piece.begin,
+                         .count = piece.count});
       if (piece.count == 0) continue;
       pieces.emplace_back(&part, piece);
       out_features_ += piece.count;
@@ -78,7 +84,10 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, const 
       bias_.insert(bias_.end(), all.begin() + begin, all.begin() + begin + count);
     }
   }
-  if (inputs.empty() || pieces.empty()) return;
+  if (inputs.empty() || pieces.empty()) {
+    LinearLora::make(outputs, in_features, {}, context);  // none of it is this rank's
+    return;
+  }
   for (const LinearPart& part : parts) {
     if (tensors.contains(part.name)) continue;
     const CheckpointTensor& stored =
@@ -105,6 +114,7 @@ Linear::Linear(const std::vector<LinearPart>& parts, int64_t in_features, const 
   for (const auto& [name, tensor] : tensors) sources.push_back(&tensor);
   weight_ = pack(views, sources, context);
   for (const Tensor& view : views) context.on_weight(view_bytes(view));
+  lora_ = LinearLora::make(outputs, in_features, columns_, context);
 }
 
 Linear::Linear(const CheckpointTensor& weight, const Share& rows, LoadContext& context)
@@ -122,6 +132,7 @@ void Linear::run(const Tensor& x, const Tensor& y, bool accumulate,
   const GemmOptions options{.bias = bias_.empty() ? nullptr : bias_.data(),
                             .accumulate = accumulate};
   gemm(x, weight_, options, y, context.workspace, context.threads);
+  if (lora_ && lora_->changes(context.lora)) lora_->add(x, y, context);
 }
 
 void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context) const {
@@ -132,6 +143,14 @@ void Linear::forward(const Tensor& x, const Tensor& y, ExecutionContext& context
 void Linear::forward_gated(const Tensor& x, Activation kind, const Tensor& y,
                            ExecutionContext& context) const {
   if (out_features_ == 0) return;
+  if (lora_ && lora_->changes(context.lora)) {
+    // Of all rows, so that the weight is read once.
+    const Workspace::Scope scope(context.workspace);
+    const Tensor both = context.workspace.tensor(DType::kF32, Shape{x.num_rows(), out_features_});
+    run(x, both, /*accumulate=*/false, context);
+    const int64_t n = out_features_ / 2;
+    return gated_activation(kind, both.columns(0, n), both.columns(n, 2 * n), y, context.threads);
+  }
   gated_gemm(x, weight_, bias_.empty() ? nullptr : bias_.data(), kind, y, context.workspace,
              context.threads);
 }

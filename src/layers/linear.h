@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,8 @@
 #include "weights/checkpoint.h"
 
 namespace lanner {
+
+class LinearLora;
 
 // A part of a Linear's outputs: a weight matrix of the checkpoint, or some rows of one.
 struct LinearPart {
@@ -36,6 +39,9 @@ struct LinearPart {
 // The layer states how it is split over the ranks of a tensor parallel job: ColumnParallelLinear
 // holds a share of the outputs, RowParallelLinear a share of the inputs, whose partial sums are
 // added over the ranks. A share may be empty: there is no weight then.
+//
+// Adapters of the load context that change its matrices stay beside the weight; they change the
+// rows that the execution context says (lora.h).
 class Linear {
  public:
   Linear(const std::vector<LinearPart>& parts, int64_t in_features, bool bias,
@@ -70,7 +76,8 @@ class Linear {
   int64_t out_features_ = 0;
   Share columns_;
   PackedWeight weight_;
-  std::vector<float> bias_;  // [out_features], or empty
+  std::vector<float> bias_;                 // [out_features], or empty
+  std::shared_ptr<const LinearLora> lora_;  // null: no adapter changes it
 };
 
 // What a model packed: the sum of its weights and the kernels they were packed for, each once.

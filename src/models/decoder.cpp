@@ -4,6 +4,8 @@
 #include <cstring>
 #include <utility>
 
+#include "layers/lora.h"
+
 namespace lanner {
 namespace {
 
@@ -62,6 +64,7 @@ DecoderModel::DecoderModel(const DecoderSpec& given, ModelInfo info, const Check
   if (spec.final_norm) norm_.emplace(*spec.final_norm, spec.hidden_size, weights);
   output_.emplace(spec.output, input_, weights, context);
   output_->tally(tally_);
+  if (context.lora != nullptr) context.lora->check_all_taken();
 }
 
 void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
@@ -70,10 +73,13 @@ void DecoderModel::forward(const ForwardBatch& batch, KvCache& cache, const Forw
   for (const auto& rotary : rotaries_) {
     if (rotary->needs_step(batch)) step_ropes.push_back(rotary->make_step(batch, context.threads));
   }
-  if (step_ropes.empty()) return run(batch, cache, output, context);
+  const LoraRows lora = LoraRows::of(batch);
+  ExecutionContext with_lora = context;
+  if (!lora.empty()) with_lora.lora = &lora;
+  if (step_ropes.empty()) return run(batch, cache, output, with_lora);
   ForwardBatch with_ropes = batch;
   with_ropes.step_ropes = std::move(step_ropes);
-  run(with_ropes, cache, output, context);
+  run(with_ropes, cache, output, with_lora);
 }
 
 void DecoderModel::run(const ForwardBatch& batch, KvCache& cache, const ForwardOutput& output,
@@ -93,7 +99,13 @@ void DecoderModel::run(const ForwardBatch& batch, KvCache& cache, const ForwardO
       DType::kF32, Shape{static_cast<int64_t>(batch.logits_rows.size()), info_.hidden_size});
   gather_rows(hidden, batch.logits_rows, last);
   if (norm_) norm_->forward(last, last, context);
-  output_->forward(last, output.logits, context);
+  LoraRows lora;
+  ExecutionContext of_last = context;
+  if (context.lora != nullptr) {
+    lora = context.lora->select(batch.logits_rows);
+    of_last.lora = &lora;
+  }
+  output_->forward(last, output.logits, of_last);
 }
 
 }  // namespace lanner

@@ -258,6 +258,7 @@ void Scheduler::append(const Sequence& sequence, int num_tokens, int num_drafts,
       .prompt_length = sequence.num_prompt_tokens,
       .prefix_length = sequence.params.prefix_length,
       .prefix_position = sequence.params.prefix_position,
+      .adapter = sequence.params.adapter,
       .block_begin = static_cast<int32_t>(output.blocks.size()),
       .num_blocks = static_cast<int32_t>(blocks.size()),
       .sample = sample,
@@ -354,8 +355,9 @@ std::vector<PrefixCache::Match> Scheduler::matches(const Sequence& sequence,
 bool Scheduler::take_blocks(Sequence& sequence) {
   const bool is_long =
       config_.recompute_length > 0 && sequence.num_tokens() > config_.recompute_length;
-  sequence.prefix = prefix_root(config_.cache_identity + (is_long ? "/long" : ""),
-                                sequence.params.cache_salt, config_.cache_seed);
+  std::string identity = config_.cache_identity + (is_long ? "/long" : "");
+  if (sequence.params.adapter >= 0) identity += "/lora" + std::to_string(sequence.params.adapter);
+  sequence.prefix = prefix_root(identity, sequence.params.cache_salt, config_.cache_seed);
   const bool looks =
       is_reusable(sequence) && (!sequence.needs_whole_prompt() || sequence.has_output());
   std::vector<PrefixCache::Match> found;

@@ -23,6 +23,7 @@ struct ScheduledSequence {
   int32_t prompt_length = 0;    // of its tokens
   int32_t prefix_length = 0;    // SequenceParams::prefix_length
   int32_t prefix_position = 0;
+  int32_t adapter = -1;     // SequenceParams::adapter
   int32_t block_begin = 0;  // of `blocks`
   int32_t num_blocks = 0;   // enough for the tokens up to the last one of this step
   bool sample = false;      // the next token is sampled, from the last 1 + num_drafts rows

@@ -39,6 +39,7 @@ struct SequenceParams {
   int priority = 0;  // lower goes first (Request::priority)
   Branching branching = Branching::kNone;
   int width = 1;
+  int adapter = -1;            // of the model's, that computes it; -1: none
   std::string cache_salt;      // prefix cache: shares blocks only with sequences of the same salt
   bool prompt_logits = false;  // logits of every token of the prompt, which is computed whole
   HiddenStates hidden_states = HiddenStates::kNone;

@@ -129,6 +129,9 @@ App::App(ServerConfig config)
     auto model = std::make_unique<Model>();
     model->source = source;
     model->created = std::time(nullptr);
+    if (!config_.llm.lora_merge) {
+      for (const LoraSource& adapter : config_.llm.lora) model->lora.push_back(adapter.name);
+    }
     models_.push_back(std::move(model));
   }
   id_prefix_ = fmt::format("{:08x}", std::random_device{}());
@@ -145,24 +148,35 @@ App::~App() {
 
 const char* App::state() const { return draining_ ? "draining" : ready_ ? "ready" : "loading"; }
 
-Model& App::model(const std::string& name) const {
+ServedModel App::model(const std::string& name) const {
   for (const auto& model : models_) {
-    if (!name.empty() && model->source.name != name) continue;
+    const bool is_adapter = std::ranges::find(model->lora, name) != model->lora.end();
+    if (!name.empty() && model->source.name != name && !is_adapter) continue;
     if (!model->ready) {
       throw HttpError(503, fmt::format("model '{}' is loading", model->source.name), "model",
                       "model_loading")
           .retry_after(2);
     }
-    return *model;
+    return {.model = *model,
+            .name = is_adapter ? name : model->source.name,
+            .lora = is_adapter ? name : std::string()};
   }
-  std::vector<std::string> names;
-  for (const auto& model : models_) names.push_back(model->source.name);
-  throw HttpError(
-      404, fmt::format("there is no model '{}' here; there is: {}", name, fmt::join(names, ", ")),
-      "model", "model_not_found");
+  throw HttpError(404,
+                  fmt::format("there is no model '{}' here; there is: {}", name,
+                              fmt::join(model_names(), ", ")),
+                  "model", "model_not_found");
 }
 
-Model& App::model_of(const Json& body) const {
+std::vector<std::string> App::model_names() const {
+  std::vector<std::string> names;
+  for (const auto& model : models_) {
+    names.push_back(model->source.name);
+    names.insert(names.end(), model->lora.begin(), model->lora.end());
+  }
+  return names;
+}
+
+ServedModel App::model_of(const Json& body) const {
   const auto found = body.find("model");
   if (found == body.end() || found->is_null()) return model("");
   if (!found->is_string() || found->get_ref<const std::string&>().empty()) {

@@ -37,10 +37,12 @@ class App final : public HttpHandler {
   HttpServer& http() { return *http_; }
   WorkerPool& workers() { return *workers_; }
   const std::vector<std::unique_ptr<Model>>& models() const { return models_; }
+  // What clients may ask for: models and their adapters.
+  std::vector<std::string> model_names() const;
   // By the name a client gave; "" is the first one. Throws HttpError: 404, 503 while it loads.
-  Model& model(const std::string& name) const;
+  ServedModel model(const std::string& name) const;
   // Of a request's `model` member.
-  Model& model_of(const Json& body) const;
+  ServedModel model_of(const Json& body) const;
 
   // "ready", "loading" or "draining".
   const char* state() const;

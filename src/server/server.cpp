@@ -27,6 +27,14 @@ ServerConfig checked(ServerConfig config) {
                    "a model name has 1 to 256 characters: '{}'", source.name);
     check_argument(names.insert(source.name).second, "two models are named '{}'", source.name);
   }
+  check_argument(config.llm.lora.empty() || config.models.size() == 1,
+                 "adapters are of one model; {} are to be served", config.models.size());
+  for (const LoraSource& adapter : config.llm.lora) {
+    check_argument(!adapter.name.empty() && adapter.name.size() <= 256,
+                   "an adapter's name has 1 to 256 characters: '{}'", adapter.name);
+    check_argument(names.insert(adapter.name).second,
+                   "an adapter is named '{}', like the model or another adapter", adapter.name);
+  }
   check_argument(config.tls_certificate.empty() == config.tls_key.empty(),
                  "TLS needs both a certificate and a key");
   return config;

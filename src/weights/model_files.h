@@ -4,11 +4,13 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "weights/checkpoint.h"
 #include "weights/config_reader.h"
 #include "weights/generation_config.h"
 #include "weights/gguf_tokenizer.h"
+#include "weights/lora.h"
 
 namespace lanner {
 
@@ -23,6 +25,7 @@ struct ModelFiles {
   std::string folder;  // the folder, or the one that the file is in; "" without files
   bool is_gguf = false;
   bool has_random_weights = false;
+  std::vector<LoraAdapter> lora = {};  // to be held beside the weights, fitted to the checkpoint
 };
 
 // Opens a folder with config.json and safetensors files, or a .gguf file. Throws Error(kNotFound),

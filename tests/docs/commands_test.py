@@ -20,6 +20,9 @@ import tempfile
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+sys.path.append(str(ROOT / "tests" / "e2e"))
+from lora_folder import write_adapter  # noqa: E402
+
 PAGES = ["README.md", "docs/*.md", "examples/**/README.md", "benchmarks/README.md"]
 SECONDS = 6.0
 OK = 0
@@ -56,6 +59,10 @@ def prepare(folder, lanner, model):
     (work / "build" / "release").symlink_to(lanner.parent.parent)
     for name in ["Llama-3.2-1B-Instruct", "tinyllama.Q4_K_M.gguf"]:
         (models / name).symlink_to(model)
+    (home / "adapters").mkdir()
+    queries = {f"model.layers.{layer}.self_attn.q_proj": (576, 576) for layer in range(30)}  # of the default model
+    for name in ["tuned", "sql", "poet"]:
+        write_adapter(home / "adapters" / name, queries, rank=1)
     for name in ["model.gguf", "a.gguf", "b.gguf"]:
         (work / name).symlink_to(model)
     shutil.copy(ROOT / "tests" / "data" / "opticks.txt", work / "text.txt")

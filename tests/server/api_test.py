@@ -116,6 +116,7 @@ class ApiTest(unittest.TestCase):
     def test_models(self):
         body = self.server.get("/v1/models").json
         self.assertEqual([m["id"] for m in body["data"]], ["tiny", "second"])
+        self.assertEqual([m["parent"] for m in body["data"]], [None, None])
         self.assertEqual(self.server.get("/v1/models/second").json["id"], "second")
         self.assertEqual(self.server.get("/v1/models/none").status, 404)
         body = self.server.post("/v1/chat/completions", chat("ab", model="second", max_tokens=2)).json
@@ -332,6 +333,49 @@ class ApiTest(unittest.TestCase):
         entry = self.server.post(path, {"input": ["x" * 5000, "y"], "truncate": True}).json["data"]
         self.assertEqual(entry[0]["truncated_tokens"], 5000 - 4096)
         self.assertNotIn("truncated_tokens", entry[1])
+
+
+class AdapterTest(unittest.TestCase):
+    """Adapters are asked for like models; the scripted one says which it was given."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server(PROGRAM, "--lora", "sql=/adapters/sql", "--lora", "poet=/adapters/poet")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+
+    def test_each_endpoint_takes_their_names(self):
+        for name, says in (("tiny", "ba"), ("sql", "[sql] ba"), ("poet", "[poet] ba")):
+            with self.subTest(name):
+                limit = {"model": name, "max_tokens": len(says)}
+                body = self.server.post("/v1/chat/completions", chat("ab", **limit)).json
+                self.assertEqual((body["model"], body["choices"][0]["message"]["content"]), (name, says))
+                body = self.server.post("/v1/completions", {"prompt": "ab", **limit}).json
+                self.assertEqual((body["model"], body["choices"][0]["text"]), (name, says))
+                body = self.server.post("/v1/responses", {"input": "ab", "model": name, "max_output_tokens": len(says)}).json
+                self.assertEqual((body["model"], body["output"][0]["content"][0]["text"]), (name, says))
+                for path, request in (("/v1/embeddings", {"input": "ab"}), ("/tokenize", {"text": "ab"})):
+                    self.assertEqual(self.server.post(path, {**request, "model": name}).json["model"], name)
+        self.assertEqual(self.server.post("/v1/chat/completions", chat("ab")).json["model"], "tiny")
+        answer = self.server.post("/v1/chat/completions", chat("ab", model="prose"))
+        self.assertEqual(answer.status, 404)
+        for name in ("tiny", "sql", "poet"):
+            self.assertIn(name, answer.json["error"]["message"])
+
+    def test_they_are_listed_with_their_parent(self):
+        listed = {entry["id"]: entry["parent"] for entry in self.server.get("/v1/models").json["data"]}
+        self.assertEqual(listed, {"tiny": None, "sql": "tiny", "poet": "tiny"})
+        self.assertEqual(self.server.get("/v1/models/sql").json["parent"], "tiny")
+        self.assertIn('"sql"', self.server.get("/openapi.json").text)
+
+    def test_names_that_mean_two_things_are_refused(self):
+        for arguments in (["--lora", "tiny=/x"], ["--lora", "a=/x", "--lora", "a=/y"],
+                          ["--lora", "a=/x", "--model", "second=sequences=2"]):
+            with self.subTest(arguments), self.assertRaises(AssertionError) as raised:
+                Server(PROGRAM, *arguments).__exit__()
+            self.assertIn("adapter", str(raised.exception))
 
 
 if __name__ == "__main__":

@@ -104,6 +104,7 @@ void add_bench_ranks_options(CLI::App& command, BenchRanksOptions& options) {
 
 int bench_ranks_command(const BenchRanksOptions& options, Context& context) {
   LlmConfig config = to_config(options.model, context);
+  refuse_adapters(config);
   config.random_weights = options.random_weights.has_value();
   config.prefix_cache = false;
   config.ngram_speculation = false;

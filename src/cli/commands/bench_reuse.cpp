@@ -88,6 +88,7 @@ Json bench_prefix(LLM& llm, int tokens, int64_t vocab_size, int repeat) {
 
 int bench_reuse_command(const BenchReuseOptions& options, Context& context) {
   LlmConfig config = to_config(options.model, context);
+  refuse_adapters(config);
   const std::string path = resolve_model(options.path, context);
   const std::unique_ptr<LLM> llm = load_model(context, path, config);
   const Json model = parse_json(llm->report(), "report").at("model");

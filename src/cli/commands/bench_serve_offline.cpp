@@ -167,6 +167,7 @@ Json run_at(LLM& llm, int concurrency, const std::vector<Request>& all, size_t c
 
 int bench_serve_offline_command(const BenchServeOfflineOptions& options, Context& context) {
   LlmConfig config = to_config(options.model, context);
+  refuse_adapters(config);
   config.max_sequences = *std::ranges::max_element(options.concurrency);
   config.prefix_cache = false;  // the same prompts come again at every width
   const std::string path = resolve_model(options.path, context);

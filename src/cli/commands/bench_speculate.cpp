@@ -178,6 +178,7 @@ int bench_speculate_command(const BenchSpeculateOptions& options, Context& conte
     throw usage_failure("--random-weights answer nothing: give --text random");
   }
   LlmConfig config = to_config(options.model, context);
+  refuse_adapters(config);
   config.random_weights = options.random_weights.has_value();
   config.max_sequences = *std::ranges::max_element(options.batches);
   const std::string path =

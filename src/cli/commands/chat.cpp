@@ -26,7 +26,8 @@ class Chat {
         llm_(llm),
         interrupts_(interrupts),
         sampling_(to_sampling(options.sampling, llm.default_sampling_params())),
-        system_(options.system.value_or("")) {}
+        system_(options.system.value_or("")),
+        lora_(only_adapter(llm)) {}
 
   // Reads lines until the end. Returns the exit status.
   int run();
@@ -58,6 +59,7 @@ class Chat {
   InterruptGuard& interrupts_;
   SamplingParams sampling_;
   std::string system_;
+  std::string lora_;
   std::vector<ChatMessage> messages_;  // without the system message
   std::optional<Answer> last_;
   bool quit_ = false;
@@ -139,6 +141,7 @@ void Chat::turn(const std::string& text) {
   try {
     Request request;
     request.sampling = sampling_;
+    request.lora = lora_;
     request.prompt = llm_.render({.messages = conversation()});
     request.prompt_has_special_tokens = true;
     answer = stream_answer(llm_, request, interrupts_, [&](std::string_view piece) {

@@ -136,22 +136,27 @@ int eval_perplexity_command(const EvalOptions& options, Context& context) {
   const auto llm = load_model(context, path, config);
   const std::vector<EvalWindow> windows = make_windows(options, text, *llm);
   const size_t vocabulary = vocabulary_of(*llm);
+  const std::string lora = only_adapter(*llm);
   double nll = 0;
   int64_t tokens = 0;
   InterruptGuard interrupts;
   try {
     Progress progress(context, scored_tokens(windows));
     for (const EvalWindow& window : windows) {
-      llm->logits(window.tokens, [&](int64_t first, std::span<const float> rows) {
-        for_scored_rows(window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
-          nll += negative_log_likelihood(rows.subspan(row * vocabulary, vocabulary), token);
-          ++tokens;
-        });
-        if (interrupts.take()) throw Interrupted();
-        if (tokens == 0) return;
-        const double so_far = std::exp(nll / static_cast<double>(tokens));
-        progress.update(tokens, fmt::format("perplexity {:.3f}", so_far));
-      });
+      llm->logits(
+          window.tokens,
+          [&](int64_t first, std::span<const float> rows) {
+            for_scored_rows(
+                window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
+                  nll += negative_log_likelihood(rows.subspan(row * vocabulary, vocabulary), token);
+                  ++tokens;
+                });
+            if (interrupts.take()) throw Interrupted();
+            if (tokens == 0) return;
+            const double so_far = std::exp(nll / static_cast<double>(tokens));
+            progress.update(tokens, fmt::format("perplexity {:.3f}", so_far));
+          },
+          lora);
     }
   } catch (const Interrupted&) {
     return interrupted(context, tokens);
@@ -199,6 +204,7 @@ int save_logits(const EvalKlOptions& options, const std::string& text, Context& 
   const LlmConfig config = to_config(options.eval.model, context);
   const auto llm = load_model(context, path, config);
   const std::vector<EvalWindow> windows = make_windows(options.eval, text, *llm);
+  const std::string lora = only_adapter(*llm);
   const SavedLogitsKey key = key_of(*llm, windows);
   SavedLogitsWriter writer(*options.save_logits, key, name_of(config));
   double nll = 0;
@@ -207,17 +213,20 @@ int save_logits(const EvalKlOptions& options, const std::string& text, Context& 
   try {
     Progress progress(context, scored_tokens(windows));
     for (const EvalWindow& window : windows) {
-      llm->logits(window.tokens, [&](int64_t first, std::span<const float> rows) {
-        for_scored_rows(window, first, rows.size() / key.vocabulary,
-                        [&](size_t row, int32_t token) {
-                          const auto logits = rows.subspan(row * key.vocabulary, key.vocabulary);
-                          writer.add(logits);
-                          nll += negative_log_likelihood(logits, token);
-                          ++tokens;
-                        });
-        if (interrupts.take()) throw Interrupted();
-        if (tokens > 0) progress.update(tokens, "saved");
-      });
+      llm->logits(
+          window.tokens,
+          [&](int64_t first, std::span<const float> rows) {
+            for_scored_rows(
+                window, first, rows.size() / key.vocabulary, [&](size_t row, int32_t token) {
+                  const auto logits = rows.subspan(row * key.vocabulary, key.vocabulary);
+                  writer.add(logits);
+                  nll += negative_log_likelihood(logits, token);
+                  ++tokens;
+                });
+            if (interrupts.take()) throw Interrupted();
+            if (tokens > 0) progress.update(tokens, "saved");
+          },
+          lora);
     }
   } catch (const Interrupted&) {
     return interrupted(context, tokens);
@@ -240,19 +249,25 @@ int compare_with_saved(const EvalKlOptions& options, const std::string& text, Co
   const auto llm = load_model(context, path, config);
   const std::vector<EvalWindow> windows = make_windows(options.eval, text, *llm);
   const size_t vocabulary = vocabulary_of(*llm);
+  const std::string lora = only_adapter(*llm);
   SavedLogitsReader saved(*options.against, key_of(*llm, windows));
   DivergenceTally tally;
   InterruptGuard interrupts;
   try {
     Progress progress(context, scored_tokens(windows));
     for (const EvalWindow& window : windows) {
-      llm->logits(window.tokens, [&](int64_t first, std::span<const float> rows) {
-        for_scored_rows(window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
-          tally.add(compare(saved.next(), rows.subspan(row * vocabulary, vocabulary), token));
-        });
-        if (interrupts.take()) throw Interrupted();
-        if (tally.tokens() > 0) progress.update(tally.tokens(), so_far(tally));
-      });
+      llm->logits(
+          window.tokens,
+          [&](int64_t first, std::span<const float> rows) {
+            for_scored_rows(
+                window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
+                  tally.add(
+                      compare(saved.next(), rows.subspan(row * vocabulary, vocabulary), token));
+                });
+            if (interrupts.take()) throw Interrupted();
+            if (tally.tokens() > 0) progress.update(tally.tokens(), so_far(tally));
+          },
+          lora);
     }
   } catch (const Interrupted&) {
     return interrupted(context, tally.tokens());
@@ -300,7 +315,7 @@ int eval_kl_command(const EvalKlOptions& options, Context& context) {
   try {
     Progress progress(context, scored_tokens(windows));
     for (const EvalWindow& window : windows) {
-      PairedLogits(*reference, *llm)
+      PairedLogits(*reference, *llm, only_adapter(*llm))
           .run(window.tokens,
                [&](int64_t first, std::span<const float> expected, std::span<const float> rows) {
                  for_scored_rows(window, first, rows.size() / vocabulary,

@@ -23,6 +23,7 @@ Request make_request(const RunOptions& options, const LLM& llm, std::string prom
   add_answers(options.answers, request.sampling);
   request.sampling.structured = to_structured(options.form);
   request.truncate_prompt = options.truncate;
+  request.lora = only_adapter(llm);
   if (options.tokens) {
     request.prompt = parse_token_ids(*options.tokens, "--tokens");
   } else if (!options.raw && llm.has_chat_template()) {
@@ -117,7 +118,7 @@ void print_further(Context& context, const Answer& answer) {
 int write_logits(const RunOptions& options, const std::string& path, Context& context) {
   const std::vector<int32_t> tokens = parse_token_ids(*options.tokens, "--tokens");
   const auto llm = load_model(context, path, to_config(options.model, context));
-  llm->write_logits(tokens, *options.logits_out);
+  llm->write_logits(tokens, *options.logits_out, only_adapter(*llm));
   return kExitOk;
 }
 

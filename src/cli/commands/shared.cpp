@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
+#include <filesystem>
 
 #include <fmt/format.h>
 
@@ -25,6 +26,21 @@ LogitBias parse_logit_bias(const std::string& text) {
   throw usage_failure(fmt::format("--logit-bias '{}' is not ID:BIAS, e.g. 42:-5", text));
 }
 
+// NAME=FOLDER, or a folder, whose name is its own.
+LoraSource parse_lora(const std::string& text) {
+  const size_t equals = text.find('=');
+  std::error_code failure;
+  if (equals != std::string::npos && !std::filesystem::exists(text, failure)) {
+    if (equals == 0 || equals + 1 == text.size()) {
+      throw usage_failure(fmt::format("--lora '{}' is not NAME=FOLDER", text));
+    }
+    return {.name = text.substr(0, equals), .path = text.substr(equals + 1)};
+  }
+  std::filesystem::path folder(text);
+  if (folder.filename().empty()) folder = folder.parent_path();
+  return {.name = folder.filename().string(), .path = text};
+}
+
 }  // namespace
 
 LlmConfig to_config(const ModelOptions& options, const Context& context) {
@@ -41,8 +57,27 @@ LlmConfig to_config(const ModelOptions& options, const Context& context) {
   config.draft_model = options.no_speculation ? std::string() : options.draft_model;
   config.draft_dtype = options.draft_dtype;
   config.draft_tokens = options.draft_tokens;
+  for (const std::string& text : options.lora) config.lora.push_back(parse_lora(text));
+  config.lora_merge = options.lora_merge;
   set_ranks(options, context, config);
   return config;
+}
+
+std::string only_adapter(const LLM& llm) {
+  const std::vector<std::string> names = llm.lora_adapters();
+  if (names.size() > 1) {
+    throw usage_failure(
+        fmt::format("--lora: {} adapters were given, but one question is computed with one of "
+                    "them, or with all "
+                    "of them merged (--lora-merge)",
+                    names.size()));
+  }
+  return names.empty() ? std::string() : names.front();
+}
+
+void refuse_adapters(const LlmConfig& config) {
+  if (config.lora.empty() || config.lora_merge) return;
+  throw usage_failure("this measures a model alone: --lora needs --lora-merge here");
 }
 
 SamplingParams to_sampling(const SamplingOptions& options, const SamplingParams& defaults) {

@@ -9,15 +9,18 @@ namespace lanner::cli {
 void PairedLogits::produce(const std::vector<int32_t>& tokens) {
   std::exception_ptr error;
   try {
-    reference_.logits(tokens, [&](int64_t first, std::span<const float> rows) {
-      std::unique_lock lock(mutex_);
-      piece_.assign(rows.begin(), rows.end());
-      first_ = first;
-      full_ = true;
-      changed_.notify_all();
-      changed_.wait(lock, [&] { return !full_ || cancelled_; });
-      if (cancelled_) throw Cancelled();
-    });
+    reference_.logits(
+        tokens,
+        [&](int64_t first, std::span<const float> rows) {
+          std::unique_lock lock(mutex_);
+          piece_.assign(rows.begin(), rows.end());
+          first_ = first;
+          full_ = true;
+          changed_.notify_all();
+          changed_.wait(lock, [&] { return !full_ || cancelled_; });
+          if (cancelled_) throw Cancelled();
+        },
+        lora_);
   } catch (const Cancelled&) {
     // run() is leaving with an error of its own.
   } catch (...) {
@@ -48,15 +51,18 @@ void PairedLogits::run(const std::vector<int32_t>& tokens, const OnRows& on_rows
   std::exception_ptr error;
   try {
     wait_for_piece();
-    model_.logits(tokens, [&](int64_t first, std::span<const float> rows) {
-      // Both cut alike: the same vocabulary, the same tokens of a step.
-      if (!full_ || first != first_ || rows.size() != piece_.size()) {
-        throw Failure(kExitFailure, "the two configurations give logits of different shapes");
-      }
-      on_rows(first, piece_, rows);
-      release_piece();
-      wait_for_piece();
-    });
+    model_.logits(
+        tokens,
+        [&](int64_t first, std::span<const float> rows) {
+          // Both cut alike: the same vocabulary, the same tokens of a step.
+          if (!full_ || first != first_ || rows.size() != piece_.size()) {
+            throw Failure(kExitFailure, "the two configurations give logits of different shapes");
+          }
+          on_rows(first, piece_, rows);
+          release_piece();
+          wait_for_piece();
+        },
+        lora_);
   } catch (...) {
     error = std::current_exception();
   }

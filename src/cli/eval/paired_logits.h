@@ -6,7 +6,9 @@
 #include <functional>
 #include <mutex>
 #include <span>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "lanner/llm.h"
@@ -21,7 +23,9 @@ class PairedLogits {
   using OnRows = std::function<void(int64_t first, std::span<const float> reference,
                                     std::span<const float> logits)>;
 
-  PairedLogits(LLM& reference, LLM& model) : reference_(reference), model_(model) {}
+  // lora: the adapter of both (Request::lora).
+  PairedLogits(LLM& reference, LLM& model, std::string lora = {})
+      : reference_(reference), model_(model), lora_(std::move(lora)) {}
 
   // Throws what either model or on_rows throws.
   void run(const std::vector<int32_t>& tokens, const OnRows& on_rows);
@@ -35,6 +39,7 @@ class PairedLogits {
 
   LLM& reference_;
   LLM& model_;
+  const std::string lora_;
   std::mutex mutex_;
   std::condition_variable changed_;
   bool full_ = false;       // piece_ holds rows that nobody has seen

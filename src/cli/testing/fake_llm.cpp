@@ -77,12 +77,16 @@ class FakeLlm : public LLM {
     return text;
   }
   bool has_chat_template() const override { return script_->chat_template; }
-  void write_logits(const std::vector<int32_t>& tokens, const std::string& path) override {
+  void write_logits(const std::vector<int32_t>& tokens, const std::string& path,
+                    const std::string& lora) override {
+    script_->lora = lora;
     script_->logits_tokens = tokens;
     script_->logits_path = path;
   }
   // Likes the byte after the one that came; each type of KV cache has errors of its own.
-  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows) override {
+  void logits(const std::vector<int32_t>& tokens, const LogitsCallback& on_rows,
+              const std::string& lora) override {
+    script_->lora = lora;
     script_->logits_tokens = tokens;
     constexpr size_t kVocabulary = 300, kRows = 3;
     const float error = kv_dtype_ == "int8" ? 0.1f : 0.0f;
@@ -98,6 +102,7 @@ class FakeLlm : public LLM {
       on_rows(static_cast<int64_t>(first), values);
     }
   }
+  std::vector<std::string> lora_adapters() const override { return {}; }
   SamplingParams default_sampling_params() const override { return script_->defaults; }
   int max_context() const override { return 2048; }
   LlmStats stats() const override {

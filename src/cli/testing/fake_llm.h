@@ -31,6 +31,7 @@ struct FakeScript {
   int aborts = 0;
   std::vector<int32_t> logits_tokens;
   std::string logits_path;
+  std::string lora;  // of the last logits
 };
 
 // A backend that streams canned text from a thread of its own, as the engine does. Its tokens are

@@ -23,8 +23,8 @@ GenerationPlan plan_for(Model& model, const GenerationParams& params) {
   return plan;
 }
 
-void note_request(const Call& call, const Model& model, const GenerationParams& params) {
-  call.exchange->log_fields += fmt::format(",\"model\":{}", json_text(model.source.name));
+void note_request(const Call& call, const ServedModel& model, const GenerationParams& params) {
+  call.exchange->log_fields += fmt::format(",\"model\":{}", json_text(model.name));
   if (!params.user.empty()) call.exchange->log_fields += ",\"user\":" + json_text(params.user);
 }
 
@@ -110,9 +110,8 @@ void append_completion_logprobs(Json& all, const Json& more) {
 }
 
 Json model_schema(const App& app) {
-  std::vector<std::string> names;
-  for (const auto& model : app.models()) names.push_back(model->source.name);
-  return described(nullable(one_of(names)), "Which model; none: the first one of /v1/models");
+  return described(nullable(one_of(app.model_names())),
+                   "Which model, or which adapter of one; none: the first one of /v1/models");
 }
 
 Json usage_schema() {

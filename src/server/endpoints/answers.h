@@ -14,7 +14,7 @@ namespace lanner::server {
 
 GenerationPlan plan_for(Model& model, const GenerationParams& params);
 // Into the access log.
-void note_request(const Call& call, const Model& model, const GenerationParams& params);
+void note_request(const Call& call, const ServedModel& model, const GenerationParams& params);
 Json usage_json(const Usage& usage);
 
 // {"content": [...]} of the step's tokens, or null where none were asked for.

@@ -33,12 +33,12 @@ Json tool_calls_json(const std::vector<ToolCallDelta>& calls, bool with_index) {
 
 class ChatFormatter final : public Formatter {
  public:
-  ChatFormatter(const Model& model, const GenerationParams& params, const std::string& id)
+  ChatFormatter(const ServedModel& model, const GenerationParams& params, const std::string& id)
       : answers_(static_cast<size_t>(params.sampling.n)), include_usage_(params.include_usage) {
     head_ = Json{{"id", "chatcmpl-" + id},
                  {"object", "chat.completion"},
                  {"created", std::time(nullptr)},
-                 {"model", model.source.name}};
+                 {"model", model.name}};
   }
 
   std::string on_news(int answer, const News& news) override {
@@ -148,17 +148,18 @@ class ChatFormatter final : public Formatter {
 
 void handle_chat_completions(const CallPtr& call) {
   App& app = call->app;
-  Model& model = app.model_of(call->body);
+  const ServedModel model = app.model_of(call->body);
   GenerationParams params;
-  params.sampling = model.llm->default_sampling_params();
+  params.sampling = model.model.llm->default_sampling_params();
   std::vector<std::string> own = {"model"};
   for (const auto& [name, schema] : chat_members(app.limits())) own.push_back(name);
   read_params(call->body, kChat, own, app.limits(), params);
   ChatRequest chat = read_chat(call->body, app.config());
   chat.sampling = params.sampling;
+  chat.lora = model.lora;
   note_request(*call, model, params);
 
-  GenerationPlan plan = plan_for(model, params);
+  GenerationPlan plan = plan_for(model.model, params);
   plan.prompts.emplace_back([chat = std::move(chat)](LLM& llm, NewsCallback on_news) {
     return llm.submit_chat(chat, std::move(on_news));
   });

@@ -20,8 +20,8 @@ namespace {
 class CompletionFormatter final : public Formatter {
  public:
   // echo: the text of each prompt, to be put before its answers; empty without.
-  CompletionFormatter(const Model& model, const GenerationParams& params, const std::string& id,
-                      size_t prompts, std::vector<std::string> echo)
+  CompletionFormatter(const ServedModel& model, const GenerationParams& params,
+                      const std::string& id, size_t prompts, std::vector<std::string> echo)
       : answers_(prompts * static_cast<size_t>(params.sampling.n)),
         n_(static_cast<size_t>(params.sampling.n)),
         echo_(std::move(echo)),
@@ -29,7 +29,7 @@ class CompletionFormatter final : public Formatter {
     head_ = Json{{"id", "cmpl-" + id},
                  {"object", "text_completion"},
                  {"created", std::time(nullptr)},
-                 {"model", model.source.name}};
+                 {"model", model.name}};
   }
 
   std::string on_news(int answer, const News& news) override {
@@ -102,9 +102,9 @@ class CompletionFormatter final : public Formatter {
 
 void handle_completions(const CallPtr& call) {
   App& app = call->app;
-  Model& model = app.model_of(call->body);
+  const ServedModel model = app.model_of(call->body);
   GenerationParams params;
-  params.sampling = model.llm->default_sampling_params();
+  params.sampling = model.model.llm->default_sampling_params();
   read_params(call->body, kCompletions, {"model", "prompt"}, app.limits(), params);
   // An echoed prompt comes with what was asked of the tokens after it.
   if (params.echo) params.sampling.prompt_logprobs = params.sampling.logprobs;
@@ -112,15 +112,15 @@ void handle_completions(const CallPtr& call) {
       read_prompts(call->body, "prompt", "prompts", app.limits().prompts);
   note_request(*call, model, params);
 
-  GenerationPlan plan = plan_for(model, params);
+  GenerationPlan plan = plan_for(model.model, params);
   std::vector<std::string> echo;
   for (const Prompt& prompt : prompts) {
     if (params.echo) {
       const auto* ids = std::get_if<std::vector<int32_t>>(&prompt);
-      echo.push_back(ids != nullptr ? model.llm->detokenize(*ids, /*skip_special=*/false)
+      echo.push_back(ids != nullptr ? model.model.llm->detokenize(*ids, /*skip_special=*/false)
                                     : std::get<std::string>(prompt));
     }
-    Request request{.prompt = prompt, .sampling = params.sampling};
+    Request request{.prompt = prompt, .sampling = params.sampling, .lora = model.lora};
     plan.prompts.emplace_back([request = std::move(request)](LLM& llm, NewsCallback on_news) {
       return llm.submit(request, [on_news = std::move(on_news)](const RequestOutput& step) {
         on_news(news_of(step));

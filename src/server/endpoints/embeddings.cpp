@@ -145,18 +145,18 @@ void handle_embeddings(const CallPtr& call) {
   const Json& body = call->body;
   // First, so that a list that is too long is told of as a limit.
   const std::vector<Prompt> inputs = read_prompts(body, "input", "inputs", app.limits().inputs);
-  Model& model = app.model_of(body);
+  const ServedModel model = app.model_of(body);
   check_schema(body, embeddings_request_schema(app), "");
   EmbeddingOptions options;
   options.normalized = value_of(body, "normalize", true);
   options.base64 = value_of<std::string>(body, "encoding_format", "float") == "base64";
   if (const auto found = body.find("dimensions"); found != body.end() && !found->is_null()) {
     options.dimensions = static_cast<size_t>(to_int(*found));
-    const int size = model.llm->embedding_size();
+    const int size = model.model.llm->embedding_size();
     if (to_int(*found) > size) {
       throw HttpError(400,
                       fmt::format("'dimensions' is {}, the vectors of '{}' have {}",
-                                  options.dimensions, model.source.name, size),
+                                  options.dimensions, model.name, size),
                       "dimensions");
     }
   }
@@ -165,14 +165,15 @@ void handle_embeddings(const CallPtr& call) {
   note_request(*call, model, params);
 
   GenerationPlan plan;
-  plan.model = &model;
+  plan.model = &model.model;
   plan.may_wait = true;
   const auto embeddings = std::make_shared<std::vector<TextEmbedding>>(inputs.size());
   for (size_t i = 0; i < inputs.size(); ++i) {
     EmbeddingRequest request{.input = inputs[i],
                              .pooling = pooling_of(body),
                              .normalized = options.normalized,
-                             .truncate = value_of(body, "truncate", false)};
+                             .truncate = value_of(body, "truncate", false),
+                             .lora = model.lora};
     plan.prompts.emplace_back(
         [request = std::move(request), embeddings, i](LLM& llm, NewsCallback on_news) {
           return llm.submit_embedding(
@@ -182,7 +183,7 @@ void handle_embeddings(const CallPtr& call) {
               });
         });
   }
-  plan.formatter = std::make_unique<EmbeddingsFormatter>(model.source.name, options, embeddings);
+  plan.formatter = std::make_unique<EmbeddingsFormatter>(model.name, options, embeddings);
   Generation::start(call, std::move(plan));
 }
 

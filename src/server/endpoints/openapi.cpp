@@ -76,13 +76,11 @@ Json operation(const Route& route, const App& app) {
   operation["operationId"] = id;
   const std::string path = route.path;
   if (const size_t open = path.find('{'); open != std::string::npos) {
-    Json names = Json::array();
-    for (const auto& model : app.models()) names.push_back(model->source.name);
     operation["parameters"] =
         Json::array({{{"name", path.substr(open + 1, path.find('}') - open - 1)},
                       {"in", "path"},
                       {"required", true},
-                      {"schema", {{"type", "string"}, {"enum", names}}}}});
+                      {"schema", {{"type", "string"}, {"enum", app.model_names()}}}}});
   }
   if (route.request_schema != nullptr) {
     operation["requestBody"] = {

@@ -137,12 +137,12 @@ Json or_default(const Json& body, const char* name, Json otherwise) {
 
 class ResponseFormatter final : public Formatter {
  public:
-  ResponseFormatter(const Model& model, const std::string& id, const Json& body) : id_(id) {
+  ResponseFormatter(const ServedModel& model, const std::string& id, const Json& body) : id_(id) {
     head_ = Json{{"id", "resp_" + id},
                  {"object", "response"},
                  {"created_at", std::time(nullptr)},
                  {"status", "in_progress"},
-                 {"model", model.source.name},
+                 {"model", model.name},
                  {"error", nullptr},
                  {"incomplete_details", nullptr},
                  {"instructions", body.value("instructions", Json())},
@@ -320,17 +320,18 @@ class ResponseFormatter final : public Formatter {
 
 void handle_responses(const CallPtr& call) {
   App& app = call->app;
-  Model& model = app.model_of(call->body);
+  const ServedModel model = app.model_of(call->body);
   GenerationParams params;
-  params.sampling = model.llm->default_sampling_params();
+  params.sampling = model.model.llm->default_sampling_params();
   std::vector<std::string> own = {"model"};
   for (const auto& [name, schema] : members(app.limits())) own.push_back(name);
   read_params(call->body, kResponses, own, app.limits(), params);
   ChatRequest chat = read_chat_of_response(call->body, app.limits());
   chat.sampling = params.sampling;
+  chat.lora = model.lora;
   note_request(*call, model, params);
 
-  GenerationPlan plan = plan_for(model, params);
+  GenerationPlan plan = plan_for(model.model, params);
   plan.prompts.emplace_back([chat = std::move(chat)](LLM& llm, NewsCallback on_news) {
     return llm.submit_chat(chat, std::move(on_news));
   });

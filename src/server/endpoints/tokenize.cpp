@@ -16,29 +16,29 @@ bool flag(const Json& body, const char* name, bool otherwise) {
 }  // namespace
 
 void handle_tokenize(const CallPtr& call) {
-  const Model& model = call->app.model_of(call->body);
+  const ServedModel model = call->app.model_of(call->body);
   check_schema(call->body, tokenize_request_schema(call->app), "");
-  const std::vector<int32_t> ids = model.llm->tokenize(
+  const std::vector<int32_t> ids = model.model.llm->tokenize(
       call->body.at("text").get<std::string>(), flag(call->body, "add_special_tokens", true));
-  call->respond({{"model", model.source.name}, {"count", ids.size()}, {"tokens", ids}});
+  call->respond({{"model", model.name}, {"count", ids.size()}, {"tokens", ids}});
 }
 
 void handle_detokenize(const CallPtr& call) {
-  const Model& model = call->app.model_of(call->body);
+  const ServedModel model = call->app.model_of(call->body);
   check_schema(call->body, detokenize_request_schema(call->app), "");
   std::vector<int32_t> ids;
   for (const Json& id : call->body.at("tokens")) ids.push_back(to_int(id));
   call->respond(
-      {{"model", model.source.name},
-       {"text", model.llm->detokenize(ids, flag(call->body, "skip_special_tokens", true))}});
+      {{"model", model.name},
+       {"text", model.model.llm->detokenize(ids, flag(call->body, "skip_special_tokens", true))}});
 }
 
 void handle_apply_template(const CallPtr& call) {
-  const Model& model = call->app.model_of(call->body);
+  const ServedModel model = call->app.model_of(call->body);
   check_schema(call->body, apply_template_request_schema(call->app), "");
   ChatRequest chat = read_chat(call->body, call->app.config());
   chat.add_generation_prompt = flag(call->body, "add_generation_prompt", true);
-  call->respond({{"model", model.source.name}, {"prompt", model.llm->render(chat)}});
+  call->respond({{"model", model.name}, {"prompt", model.model.llm->render(chat)}});
 }
 
 Json tokenize_request_schema(const App& app) {

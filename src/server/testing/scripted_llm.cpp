@@ -63,6 +63,7 @@ class ScriptedLlm final : public LLM {
     Running running;
     running.prompt_tokens = tokens;
     running.text = answer_to(prompt);
+    if (!request.lora.empty()) running.text = "[" + request.lora + "] " + running.text;
     running.max_tokens = request.sampling.max_tokens.value_or(64);
     running.fails = prompt.find("FAIL") != std::string::npos;
     running.not_before = std::chrono::steady_clock::now();
@@ -79,7 +80,7 @@ class ScriptedLlm final : public LLM {
     return next_id_ - 1;
   }
   RequestId submit_chat(const ChatRequest& chat, ChatCallback on_output) override {
-    const Request request{.prompt = render(chat), .sampling = chat.sampling};
+    const Request request{.prompt = render(chat), .sampling = chat.sampling, .lora = chat.lora};
     const bool calls = chat.tool_choice.kind == ToolChoice::Kind::kRequired ||
                        chat.tool_choice.kind == ToolChoice::Kind::kNamed;
     if (calls) return submit_call(request, chat.tools.at(0).name, std::move(on_output));
@@ -151,8 +152,9 @@ class ScriptedLlm final : public LLM {
   }
   std::vector<TextEmbedding> embed(const std::vector<EmbeddingRequest>&) override { return {}; }
   int embedding_size() const override { return kEmbeddingSize; }
-  void write_logits(const std::vector<int32_t>&, const std::string&) override {}
-  void logits(const std::vector<int32_t>&, const LogitsCallback&) override {}
+  void write_logits(const std::vector<int32_t>&, const std::string&, const std::string&) override {}
+  void logits(const std::vector<int32_t>&, const LogitsCallback&, const std::string&) override {}
+  std::vector<std::string> lora_adapters() const override { return {}; }
   SamplingParams default_sampling_params() const override { return {}; }
   int max_context() const override { return model_.max_context; }
   LlmStats stats() const override { return {.weight_bytes = 1000, .kv_cache_bytes = 2000}; }
