@@ -15,6 +15,10 @@ namespace lanner {
 // Intel's oneAPI Collective Communications Library, which is opened only where it is used.
 inline constexpr const char* kCommunicationBackends[] = {"shm", "oneccl"};
 
+// Why ranks cannot use one of kCommunicationBackends here, and what to do about it; "" if they can.
+// Throws Error(kInvalidArgument) for another name.
+std::string backend_problem(const std::string& backend);
+
 // How the ranks of a job find each other.
 struct RendezvousConfig {
   std::string address;   // "HOST:PORT" or "[IPV6]:PORT": where rank 0 listens

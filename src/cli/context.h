@@ -37,6 +37,7 @@ struct Backend {
   std::function<std::string(const std::string& path, const LlmConfig& config,
                             const DistributedPlan& plan, const ProgressCallback& progress)>
       plan_distributed;
+  std::function<std::string(const std::string& backend)> backend_problem;
   std::function<std::string()> make_job_secret;
   std::function<const char*(FinishReason reason)> finish_reason_name;
   std::string version;

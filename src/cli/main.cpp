@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
                            .benchmark_attention = benchmark_attention,
                            .benchmark_communication = benchmark_communication,
                            .plan_distributed = plan_distributed,
+                           .backend_problem = backend_problem,
                            .make_job_secret = make_job_secret,
                            .finish_reason_name = finish_reason_name,
                            .version = version(),

@@ -3,12 +3,21 @@
 
 #include <future>
 
+#include "base/error.h"
 #include "base/topology.h"
+#include "distributed/oneccl_communicator.h"
 #include "engine/model_runner.h"
 #include "engine/rendezvous_options.h"
 #include "lanner/distributed.h"
 
 namespace lanner {
+
+std::string backend_problem(const std::string& backend) {
+  if (backend == "shm") return {};
+  check_argument(backend == "oneccl", "backend '{}' is unknown; known: {}", backend,
+                 fmt::join(kCommunicationBackends, ", "));
+  return oneccl_problem();
+}
 
 std::string benchmark_communication(const RendezvousConfig& config,
                                     const CommunicationBenchmark& benchmark) {

@@ -123,7 +123,9 @@ TEST_F(LoraRequests, MakeEmbeddingsAndLogits) {
     std::vector<float> all;
     of.logits(
         tiny_prompt(9),
-        [&](int64_t, std::span<const float> rows) { all.insert(all.end(), rows.begin(), rows.end()); },
+        [&](int64_t, std::span<const float> rows) {
+          all.insert(all.end(), rows.begin(), rows.end());
+        },
         lora);
     return all;
   };
@@ -155,7 +157,8 @@ TEST_F(LoraRequests, MergeSeveral) {
   const std::vector<Matrix> b = read_matrices(folder_.file("merged-b"));
   for (size_t m = 0; m < base.size(); ++m) {
     for (size_t i = 0; i < base[m].values.size(); ++i) {
-      base[m].values[i] += (a[m].values[i] - base[m].values[i]) + (b[m].values[i] - base[m].values[i]);
+      base[m].values[i] +=
+          (a[m].values[i] - base[m].values[i]) + (b[m].values[i] - base[m].values[i]);
     }
   }
   write_model(folder_.file("sum"), kModel, base);

@@ -61,9 +61,8 @@ const LoraModule* LoraClaims::take(size_t adapter, const std::string& matrix, in
   if (found == from.modules.end()) return nullptr;
   const LoraModule& module = found->second;
   check_argument(module.b.view.size(0) == out_features && module.a.view.size(1) == in_features,
-                 "{}: changes '{}' of [{}, {}], but the model's is [{}, {}]", from.path,
-                 matrix, module.b.view.size(0), module.a.view.size(1), out_features,
-                 in_features);
+                 "{}: changes '{}' of [{}, {}], but the model's is [{}, {}]", from.path, matrix,
+                 module.b.view.size(0), module.a.view.size(1), out_features, in_features);
   taken_.emplace(adapter, matrix);
   return &module;
 }
@@ -72,10 +71,11 @@ void LoraClaims::check_all_taken() const {
   for (size_t i = 0; i < adapters_.size(); ++i) {
     for (const auto& [matrix, module] : adapters_[i].modules) {
       if (taken_.contains({i, matrix})) continue;
-      throw_error(ErrorCode::kUnsupported,
-                  "{}: changes '{}', which takes no adapter beside its weight in this model (experts, "
-                  "latent attention, tied output weights): merge the adapter (lora_merge)",
-                  adapters_[i].path, matrix);
+      throw_error(
+          ErrorCode::kUnsupported,
+          "{}: changes '{}', which takes no adapter beside its weight in this model (experts, "
+          "latent attention, tied output weights): merge the adapter (lora_merge)",
+          adapters_[i].path, matrix);
     }
   }
 }

@@ -8,7 +8,6 @@
 #include <iterator>
 #include <map>
 
-#include <dlfcn.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <sys/resource.h>
@@ -173,14 +172,9 @@ Check check_memory(const DoctorSource& source) {
 }
 
 Check check_oneccl(const DoctorSource& source) {
-  if (source.has_oneccl) return {"oneccl", kOk, "there"};
-  return {"oneccl", kOk, "not there; only a job over several hosts needs it"};
-}
-
-bool can_load(const char* library) {
-  void* handle = ::dlopen(library, RTLD_LAZY | RTLD_LOCAL);
-  if (handle != nullptr) ::dlclose(handle);
-  return handle != nullptr;
+  if (source.oneccl_problem.empty()) return {"oneccl", kOk, "there"};
+  return {"oneccl", kOk,
+          "only a job over several hosts needs it, and it is not there: " + source.oneccl_problem};
 }
 
 int64_t soft_limit(int resource) {
@@ -246,7 +240,7 @@ DoctorSource read_doctor_source(const Context& context) {
   source.threads = plan_threads(source.topology, context.threads);
   source.open_files = soft_limit(RLIMIT_NOFILE);
   source.locked_memory_bytes = soft_limit(RLIMIT_MEMLOCK);
-  source.has_oneccl = can_load("libccl.so.2") || can_load("libccl.so.1") || can_load("libccl.so");
+  source.oneccl_problem = context.backend.backend_problem("oneccl");
   return source;
 }
 

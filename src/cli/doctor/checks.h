@@ -34,7 +34,7 @@ struct DoctorSource {
   ThreadPlan threads;
   int64_t open_files = 0;           // RLIMIT_NOFILE; -1: no limit
   int64_t locked_memory_bytes = 0;  // RLIMIT_MEMLOCK; -1: no limit
-  bool has_oneccl = false;
+  std::string oneccl_problem;       // backend_problem("oneccl")
 };
 
 DoctorSource read_doctor_source(const Context& context);

@@ -37,7 +37,6 @@ class DoctorTest : public testing::Test {
     source_.threads = {{0, 1, 2, 3}, "4 physical cores"};
     source_.open_files = 65536;
     source_.locked_memory_bytes = -1;
-    source_.has_oneccl = true;
   }
   ~DoctorTest() override { fs::remove_all(root_); }
 
@@ -113,18 +112,20 @@ TEST_F(DoctorTest, SaysWhatIsWrongAndWhatToDo) {
 TEST_F(DoctorTest, LivesWithASystemThatSaysNothing) {
   fs::remove_all(root_);
   source_.topology.available_bytes = 0;
-  source_.has_oneccl = false;
+  source_.oneccl_problem = "liblanner_ccl.so: no such file";
   for (const Check& check : check_machine(source_)) EXPECT_NE(check.level, Level::kBad);
   EXPECT_THAT(find("huge pages").finding, HasSubstr("no transparent"));
   EXPECT_THAT(find("microcode").finding, HasSubstr("not told"));
-  EXPECT_THAT(find("oneccl").finding, HasSubstr("not there"));
+  EXPECT_THAT(find("oneccl").finding, HasSubstr("liblanner_ccl.so: no such"));
   put("/proc/cpuinfo", "flags\t\t: fpu hypervisor\n");
   EXPECT_THAT(find("microcode").finding, HasSubstr("virtual machine"));
 }
 
 TEST(Doctor, ReadsTheLiveMachine) {
   Context context{.backend = {}, .out = std::cout, .err = std::cerr};
+  context.backend.backend_problem = [](const std::string& name) { return "no " + name; };
   const DoctorSource source = read_doctor_source(context);
+  EXPECT_EQ(source.oneccl_problem, "no oneccl");
   EXPECT_FALSE(source.threads.cpus.empty());
   EXPECT_GE(check_machine(source).size(), 10u);
 }

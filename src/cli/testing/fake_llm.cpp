@@ -213,6 +213,7 @@ Backend make_fake_backend(const std::shared_ptr<FakeScript>& script) {
         R"({{"path": "{}", "ranks": {}, "latency_us": {}, "communication": {}, "depth": {}}})",
         path, plan.ranks.size(), plan.latency_us, plan.communication.size(), plan.depth);
   };
+  backend.backend_problem = [](const std::string& name) { return name + " is not there"; };
   backend.run_worker = [script](const WorkerOptions& options) { script->worker = options; };
   backend.make_job_secret = [] { return std::string("0123456789abcdef"); };
   backend.model_report = [](const std::string& path, const LlmConfig&) {

@@ -95,8 +95,7 @@ inline void write_lora(const std::string& folder, const LoraCase& c, uint32_t se
     if (std::ranges::none_of(c.matrices, ends_so)) continue;
     const int64_t rows = w.shape.size(0), columns = w.shape.size(1);
     const int64_t n = is_transposed ? columns : rows, k = is_transposed ? rows : columns;
-    const std::string module =
-        "base_model.model." + c.prefix + w.name.substr(0, w.name.rfind('.'));
+    const std::string module = "base_model.model." + c.prefix + w.name.substr(0, w.name.rfind('.'));
     Matrix a{module + ".lora_A.weight", Shape{rank, k}, random_normal(rank * k, seed++, 0.1f)};
     Matrix b{module + ".lora_B.weight", Shape{n, rank}, random_normal(n * rank, seed++, 0.1f)};
     const float scale = ends_so(c.own_scale.first) ? c.own_scale.second : c.scale;
