@@ -14,7 +14,7 @@ namespace lanner {
 // run of elements of one row stored together with their scales.
 //
 // As what weights are packed as, int8 and int4 mean groups of 32 with a scale each; the types from
-// int4 to w8a8 are nothing else (is_packing()).
+// int4 to w8a8 are made for that (is_packing()).
 enum class DType : uint8_t {
   kF32,
   kF16,
@@ -53,9 +53,9 @@ inline const char* dtype_name(DType dtype) { return dtype_info(dtype).name; }
 // By name, e.g. "bf16"; nothing if unknown.
 std::optional<DType> parse_dtype(std::string_view name);
 
-// Types that weights are packed as when a model is loaded, and no tensor has: int4 in groups of 32,
-// 64 or 128 that share a scale, or of 32 that share a scale and a minimum; int8 with one scale per
-// output and activations of one scale per token.
+// Types that weights are packed as: int4 in groups of 32, 64 or 128 that share a scale, or of 32
+// that share a scale and a minimum; int8 with one scale per output and activations of one scale per
+// token. Tensors have only int4g64, int4g128 and w8a8, in quantised folders (stored_weight.h).
 inline bool is_packing(DType dtype) { return dtype >= DType::kI4 && dtype <= DType::kW8A8; }
 inline bool is_block_dtype(DType dtype) { return dtype_info(dtype).block_elements > 1; }
 

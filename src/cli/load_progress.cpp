@@ -18,8 +18,8 @@ constexpr int kBarWidth = 30;
 
 }  // namespace
 
-LoadProgress::LoadProgress(std::ostream& terminal)
-    : terminal_(terminal), next_draw_(std::chrono::steady_clock::now() + kFirstDraw) {}
+LoadProgress::LoadProgress(std::ostream& terminal, const char* verb)
+    : terminal_(terminal), verb_(verb), next_draw_(std::chrono::steady_clock::now() + kFirstDraw) {}
 
 LoadProgress::~LoadProgress() {
   if (drawn_) terminal_ << "\r\033[K" << std::flush;
@@ -35,13 +35,13 @@ void LoadProgress::update(const char* stage, int64_t done, int64_t total) {
     return;
   }
   if (total <= 0) {
-    terminal_ << fmt::format("\r\033[Kloading {}: {}", stage, format_bytes(done)) << std::flush;
+    terminal_ << fmt::format("\r\033[K{} {}: {}", verb_, stage, format_bytes(done)) << std::flush;
     return;
   }
   const double part = std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0);
   const int full = static_cast<int>(part * kBarWidth);
-  terminal_ << fmt::format("\r\033[Kloading {} [{:#<{}}{:{}}] {:3.0f} %  {} of {}", stage, "", full,
-                           "", kBarWidth - full, part * 100, format_bytes(done),
+  terminal_ << fmt::format("\r\033[K{} {} [{:#<{}}{:{}}] {:3.0f} %  {} of {}", verb_, stage, "",
+                           full, "", kBarWidth - full, part * 100, format_bytes(done),
                            format_bytes(total))
             << std::flush;
 }
@@ -49,7 +49,7 @@ void LoadProgress::update(const char* stage, int64_t done, int64_t total) {
 std::unique_ptr<LLM> load_model(Context& context, const std::string& path,
                                 const LlmConfig& config) {
   if (!context.err_is_terminal) return context.backend.load(path, config, {});
-  LoadProgress bar(context.err);
+  LoadProgress bar(context.err, "loading");
   return context.backend.load(path, config, [&](const char* stage, int64_t done, int64_t total) {
     bar.update(stage, done, total);
   });

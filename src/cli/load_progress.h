@@ -13,7 +13,8 @@ namespace lanner::cli {
 // A progress bar on one line of a terminal, drawn at most ten times a second and wiped at the end.
 class LoadProgress {
  public:
-  explicit LoadProgress(std::ostream& terminal);
+  // verb: what is done to the stages ("loading" weights).
+  LoadProgress(std::ostream& terminal, const char* verb);
   ~LoadProgress();
   LoadProgress(const LoadProgress&) = delete;
   LoadProgress& operator=(const LoadProgress&) = delete;
@@ -21,6 +22,7 @@ class LoadProgress {
 
  private:
   std::ostream& terminal_;
+  const char* verb_;
   std::chrono::steady_clock::time_point next_draw_;
   bool drawn_ = false;
 };

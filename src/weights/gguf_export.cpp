@@ -5,6 +5,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <tuple>
 
 #include "base/buffer.h"
 #include "base/error.h"
@@ -165,6 +166,7 @@ class GgufExport {
       (as_asked ? report_.quantized_tensors : report_.other_tensors) += 1;
       planned_.push_back(std::move(planned));
     }
+    note_others();
     rope_factors_ = gguf_rope_factors(config_);
   }
 
@@ -181,10 +183,18 @@ class GgufExport {
                           : info.dtype == "F32"                       ? DType::kF32
                           : info.dtype == "BF16"                      ? DType::kBf16
                                                                       : DType::kF16;
-    report_.notes.push_back(fmt::format(
-        "{} is {}: rows of {} values are no whole number of {} blocks", planned.name,
-        dtype_name(stored_dtype(instead)), info.shape[1], dtype_name(stored_dtype(wanted))));
+    ++others_[{dtype_name(stored_dtype(instead)), info.shape[1], dtype_name(stored_dtype(wanted))}];
     return instead;
+  }
+
+  // One note for all matrices that cannot be what was asked for and for the same reason.
+  void note_others() {
+    for (const auto& [why, count] : others_) {
+      const auto& [instead, columns, wanted] = why;
+      report_.notes.push_back(
+          fmt::format("{} {} {} instead of {}: rows of {} values are no whole number of its blocks",
+                      count, count == 1 ? "matrix is" : "matrices are", instead, wanted, columns));
+    }
   }
 
   DType embedding_type() const {
@@ -264,6 +274,8 @@ class GgufExport {
   bool tied_;
   std::vector<Planned> planned_;
   std::vector<float> rope_factors_;
+  // Instead of what, with rows of how many values: so many matrices.
+  std::map<std::tuple<std::string, int64_t, std::string>, int> others_;
   QuantizeReport report_;
 };
 

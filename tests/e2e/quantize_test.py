@@ -104,6 +104,63 @@ class QuantizeTest(TestCase):
                     # What Lanner reads of its own file is what the package reads, bit by bit.
                     numpy.testing.assert_array_equal(again(f"model.layers.0.{hf}.weight"), values)
 
+    def wide_model(self):
+        """A folder whose rows are whole blocks of every type (256 values), and its tensors."""
+        config = json.loads((lanner.GOLDEN / "qwen3" / "config.json").read_text())
+        config |= {"hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 1, "num_attention_heads": 4,
+                   "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 64, "tie_word_embeddings": False,
+                   "eos_token_id": 2, "bos_token_id": 1}
+        block = "model.layers.0."
+        shapes = {"model.embed_tokens": (64, 256), "lm_head": (64, 256), "model.norm": (256,),
+                  block + "input_layernorm": (256,), block + "post_attention_layernorm": (256,),
+                  block + "self_attn.q_proj": (256, 256), block + "self_attn.k_proj": (128, 256),
+                  block + "self_attn.v_proj": (128, 256), block + "self_attn.o_proj": (256, 256),
+                  block + "self_attn.q_norm": (64,), block + "self_attn.k_norm": (64,),
+                  block + "mlp.gate_proj": (512, 256), block + "mlp.up_proj": (512, 256), block + "mlp.down_proj": (256, 512)}
+        numbers = numpy.random.default_rng(1)
+        tensors = {name + ".weight": numbers.normal(0, 0.05, shape).astype("<f4") for name, shape in shapes.items()}
+        header, body = {}, b""
+        for name, values in tensors.items():
+            header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [len(body), len(body) + values.nbytes]}
+            body += values.tobytes()
+        folder = self.folder / "wide"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config))
+        (folder / "model.safetensors").write_bytes(lanner.join_safetensors(header, body))
+        return folder, tensors
+
+    @unittest.skipUnless(gguf, "the package gguf is not installed (tests/server/make_venv.sh)")
+    def test_every_tensor_is_read_by_the_package_gguf_as_by_lanner(self):
+        source, original = self.wide_model()
+        ours = {"token_embd": "model.embed_tokens", "output": "lm_head", "output_norm": "model.norm"}
+        ours |= {f"blk.0.{name}": f"model.layers.0.{hf}" for name, hf in {
+            "attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm", "attn_q": "self_attn.q_proj",
+            "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
+            "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm", "ffn_gate": "mlp.gate_proj",
+            "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}.items()}
+        for dtype, error in {"q8_0": 0.005, "q4_0": 0.1, "q4_1": 0.1, "q4_k": 0.1}.items():
+            with self.subTest(dtype=dtype):
+                path = self.folder / f"{dtype}.gguf"
+                self.assert_runs("quantize", source, path, "--dtype", dtype, "--embedding-dtype", dtype)
+                again = self.read_again(path)
+                tensors = gguf.GGUFReader(path).tensors
+                self.assertEqual({tensor.name for tensor in tensors}, {name + ".weight" for name in ours})
+                for tensor in tensors:
+                    name = ours[tensor.name.removesuffix(".weight")] + ".weight"
+                    wanted = dtype.upper() if original[name].ndim == 2 else "F32"
+                    self.assertEqual(tensor.tensor_type, gguf.GGMLQuantizationType[wanted], name)
+                    values = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+                    numpy.testing.assert_array_equal(again(name), values, name)
+                    largest = float(numpy.abs(original[name]).max())
+                    self.assertLessEqual(float(numpy.abs(values - original[name]).max()), error * largest, name)
+
+    def test_what_is_another_type_is_noted_by_kind(self):
+        # Its rows are whole blocks of q8_0, and not of q4_k.
+        result = self.assert_runs("quantize", lanner.GOLDEN / "llama-tied", self.folder / "x.gguf", "--dtype", "q4_k")
+        notes = [line for line in result.err.splitlines() if "whole number" in line]
+        self.assertLessEqual(len(notes), 3, result.err)
+        self.assertRegex(notes[0], r"^note: \d+ matrices are q8_0 instead of q4_k: rows of \d+ values")
+
     @unittest.skipUnless(gguf and lanner.default_model(), "needs the package gguf and the default model")
     def test_the_default_model_as_gguf(self):
         for dtype in ["q8_0", "q4_0", "q4_1", "q4_k"]:

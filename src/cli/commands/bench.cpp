@@ -44,7 +44,7 @@ int bench_model_command(const BenchModelOptions& options, Context& context) {
   if (options.html) write_page("{}", *options.html);  // rather fail now than after minutes
   std::string report;
   {
-    LoadProgress bar(context.err);
+    LoadProgress bar(context.err, "loading");
     const auto progress = [&](const char* stage, int64_t done, int64_t total) {
       if (!context.err_is_terminal) return;
       if (std::string_view(stage) == "weights") return bar.update(stage, done, total);

@@ -64,7 +64,7 @@ int pull_command(const PullCommandOptions& options, const ModelTools& tools, Con
   PulledModel pulled;
   {
     InterruptGuard interrupts;
-    LoadProgress bar(context.err);
+    LoadProgress bar(context.err, "downloading");
     pulled = tools.pull(options.id, hub, [&](const char* file, int64_t done, int64_t total) {
       if (interrupts.take()) {
         throw Failure(kExitInterrupted, "interrupted", "the same command goes on from here");

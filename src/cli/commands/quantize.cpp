@@ -93,7 +93,7 @@ int quantize_command(const QuantizeCommandOptions& options, const ModelTools& to
   QuantizeReport report;
   {
     InterruptGuard interrupts;
-    LoadProgress bar(context.err);
+    LoadProgress bar(context.err, "writing");
     report = tools.quantize(options.source, options.target, quantize,
                             [&](const char* stage, int64_t done, int64_t total) {
                               if (interrupts.take()) {

@@ -33,7 +33,7 @@ struct GemmPackOptions {
 // it. Row-wise concatenation of its parts (Q, K and V; gate and up), which may differ in type.
 class PackedWeight {
  public:
-  // Each part [n_i, k], any type of dtypes() but int32 and those of is_packing().
+  // Each part [n_i, k], any of dtypes() but int32, int4, int4_asym; is_packing() ones as they are.
   // Throws Error(kInvalidArgument) when the parts' k differ, Error(kUnsupported) naming the type.
   static PackedWeight pack(std::span<const Tensor> parts, const GemmPackOptions& options,
                            ThreadPool& threads);
