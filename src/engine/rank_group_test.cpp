@@ -152,11 +152,12 @@ TEST_F(RankGroupTest, RanksOfSeveralMachinesNeedASecretAndATime) {
 // Ranks as threads: what each would load differs.
 TEST(PrepareRank, AnotherModelIsNamedOnEveryRank) {
   std::promise<uint16_t> listening;
-  RendezvousOptions host{.address = {.host = "127.0.0.1", .port = 0},
-                         .secret = "long enough for a test",
-                         .rank = 0,
-                         .size = 2,
-                         .version = "1"};
+  RendezvousOptions host;
+  host.address.host = "127.0.0.1";
+  host.secret = "long enough for a test";
+  host.rank = 0;
+  host.size = 2;
+  host.version = "1";
   host.on_listening = [&](uint16_t port) { listening.set_value(port); };
   const auto run = [](const RendezvousOptions& options, const std::string& folder) {
     const auto rendezvous = std::make_shared<Rendezvous>(options);

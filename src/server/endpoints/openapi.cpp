@@ -46,7 +46,11 @@ Json responses_of(const Route& route, const App& app) {
   Json good = {{"description", "The answer"}};
   good["content"][route.response_type]["schema"] =
       route.response_schema != nullptr ? route.response_schema(app) : Json{{"type", "string"}};
-  if (route.streams) good["content"]["text/event-stream"]["schema"] = {{"type", "string"}};
+  if (route.streams) {
+    // OpenAPI 3.1 has no words for a sequence: tools take the schema for the whole or for an event.
+    good["content"]["text/event-stream"]["schema"] = {
+        {"description", "Server-sent events as the answer comes, if \"stream\" is true"}};
+  }
   Json responses = {{"200", std::move(good)}};
   for (const ErrorRow& row : kErrors) {
     const std::string status = row.status;
