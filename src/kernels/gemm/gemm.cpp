@@ -39,8 +39,8 @@ void check_shapes(const Tensor& x, const PackedWeight& w, const Tensor& y) {
 }  // namespace
 
 Isa gemm_isa() {
-  constexpr Isa kBf16{Isa::kAvx512Bf16};
-  constexpr Isa kAmx{Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
+  static constexpr Isa kBf16{Isa::kAvx512Bf16};
+  static constexpr Isa kAmx{Isa::kAmxTile, Isa::kAmxInt8, Isa::kAmxBf16};
   static const Isa isa = [] {
     Isa usable = cpu_isa();
     if (!bf16_is_faster_than_fp32()) usable = usable.without(kBf16);
