@@ -19,7 +19,7 @@ health=100 growth=32
 if [ "$preset" != release ]; then
   # The first finding ends the server, which a test notices.
   export ASAN_OPTIONS=${ASAN_OPTIONS-abort_on_error=1} UBSAN_OPTIONS=${UBSAN_OPTIONS-print_stacktrace=1}
-  export TSAN_OPTIONS=${TSAN_OPTIONS-halt_on_error=1:second_deadlock_stack=1}
+  export TSAN_OPTIONS=${TSAN_OPTIONS-halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/tests/tsan_suppressions.txt}
   export LANNER_TEST_PATIENCE=${LANNER_TEST_PATIENCE-600}
   health=0 growth=0 # a sanitizer's times and memory say nothing
 fi
