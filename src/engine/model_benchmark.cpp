@@ -19,6 +19,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Runs whose sequences did not meet, before the measurement is given up.
+constexpr int kMissedRuns = 100;
 // Of the peak: what the compute side of a batch's roofline is set to, since no kernel reaches all.
 constexpr double kReachableShareOfPeak = 0.6;
 
@@ -214,6 +216,7 @@ Measurement ModelRun::decode(int depth, int batch) {
   }
   std::vector<double> rates;
   std::vector<double> intervals;
+  int missed = 0;
   for (int i = 0; i < benchmark_.repeat; ++i) {
     tell(stage, i);
     const std::vector<Timeline> timelines = load_.run(prompt, max_tokens);
@@ -222,6 +225,14 @@ Measurement ModelRun::decode(int depth, int batch) {
     for (const Timeline& timeline : timelines) {
       begin = std::max(begin, timeline.tokens.front());
       end = std::min(end, timeline.tokens.back());
+    }
+    // A tiny model can be through with one sequence before the next one has come.
+    if (end <= begin) {
+      check_argument(++missed <= kMissedRuns,
+                     "{}: the sequences are over before all have begun; --generate needs more",
+                     stage);
+      --i;
+      continue;
     }
     int64_t tokens = 0;
     for (const Timeline& timeline : timelines) {
