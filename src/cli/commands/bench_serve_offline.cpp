@@ -85,8 +85,8 @@ class OfflineRun {
                   const auto now = Clock::now();
                   if (first == Clock::time_point() && !output.token_ids.empty()) first = now;
                   if (!output.finished()) return;
-                  note(index, output, first, now);
                   submit_next();
+                  note(index, output, first, now);  // the last one ends the run, and `this`
                 });
   }
 
