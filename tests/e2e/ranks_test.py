@@ -6,7 +6,6 @@ Usage: ranks_test.py PROGRAM
 """
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import time
 
 import lanner
 from lanner import TestCase
+from two_hosts import TwoHosts
 
 SECRET = "a secret of the tests, long enough"
 SUM_BYTES = 1 << 20
@@ -156,61 +156,32 @@ class HostsTest(RanksTest):
     """Two namespaces with a cable between them, a name of its own each."""
 
     BACKENDS = ("oneccl",)
-    NAMES = ("lannerA", "lannerB")
 
     def setUp(self):
+        self.hosts = TwoHosts()
         super().setUp()
-        missing = [tool for tool in ("ip", "tc", "unshare", "hostname", "taskset") if shutil.which(tool) is None]
-        if missing:
-            self.skipTest(f"two hosts are made with {', '.join(missing)}, which this machine lacks")
-        self.remove()
-        a, b = self.NAMES
-        for command in (f"ip netns add {a}", f"ip netns add {b}",
-                        f"ip link add lannerA0 type veth peer name lannerB0",
-                        f"ip link set lannerA0 netns {a} name zz0", f"ip link set lannerB0 netns {b} name zz0",
-                        f"ip -n {a} addr add 10.77.213.1/24 dev zz0", f"ip -n {b} addr add 10.77.213.2/24 dev zz0",
-                        *(f"ip -n {n} link set {i} up" for n in self.NAMES for i in ("lo", "zz0"))):
-            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                self.remove()
-                self.skipTest(f"network namespaces cannot be made here: {command}: {done.stderr.strip()}")
-        self.addCleanup(self.remove)
+        self.hosts.start(self)
 
     def new_address(self):
-        return f"10.77.213.1:{free_port()}"
-
-    def remove(self):
-        for name in self.NAMES:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-        subprocess.run(["ip", "link", "del", "lannerA0"], capture_output=True, check=False)
+        return f"{self.hosts.ADDRESSES[0]}:{free_port()}"
 
     def start_rank(self, rank, *arguments, **options):
-        name = self.NAMES[rank]
-        # The two machines of the test share their CPUs.
-        cpus = sorted(os.sched_getaffinity(0))
-        cpu = cpus[rank % len(cpus)]
-        prefix = ("ip", "netns", "exec", name, "unshare", "--uts", "sh", "-c",
-                  f'hostname {name}; exec taskset -c {cpu} "$@"', "sh")
-        return super().start_rank(rank, *arguments, prefix=prefix, **options)
-
-    def sent_bytes(self, name):
-        out = subprocess.run(["ip", "-n", name, "-j", "-s", "link", "show", "zz0"], capture_output=True, check=True)
-        return json.loads(out.stdout)[0]["stats64"]["tx"]["bytes"]
+        return super().start_rank(rank, *arguments, prefix=self.hosts.prefix(rank), **options)
 
     def measure(self):
-        before = [self.sent_bytes(name) for name in self.NAMES]
+        before = [self.hosts.sent_bytes(host) for host in range(2)]
         rank_0 = self.start_rank(0, "--ranks", 2, "--bytes", SUM_BYTES, "--repeat", REPEAT, "--json")
         status, _, err = finish(self.start_rank(1))
         self.assertEqual(status, 0, err)
         report = self.report_of(rank_0)
         self.skip_without_oneccl(report)
-        self.assertEqual(report["hosts"], list(self.NAMES))
+        self.assertEqual(report["hosts"], list(self.hosts.NAMES))
         self.assertEqual(report["interface"], "zz0")
         row = self.check_report(report, "oneccl")[SUM_BYTES]
         self.assertEqual(row["copied_bytes"], 0)
-        for name, count in zip(self.NAMES, before):
+        for host, count in enumerate(before):
             # Headers, acknowledgements and the step's messages come on top.
-            ratio = (self.sent_bytes(name) - count) / (row["sent_bytes"] * SUMS)
+            ratio = (self.hosts.sent_bytes(host) - count) / (row["sent_bytes"] * SUMS)
             self.assertGreater(ratio, 0.99)
             self.assertLess(ratio, 1.25)
         return row
@@ -219,11 +190,7 @@ class HostsTest(RanksTest):
         self.measure()
 
     def test_a_slow_cable(self):
-        for name in self.NAMES:
-            command = f"tc -n {name} qdisc add dev zz0 root tbf rate 1gbit burst 256kb latency 50ms"
-            done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
-            if done.returncode != 0:
-                self.skipTest(f"the cable cannot be slowed down here: {done.stderr.strip()}")
+        self.hosts.slow_down(self)
         # 1 Gbit/s carries the megabyte in 8.4 ms; a burst may save the first 256 KiB.
         self.assertGreater(self.measure()["median_us"], 5000)
 

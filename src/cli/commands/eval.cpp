@@ -127,6 +127,37 @@ int interrupted(Context& context, int64_t tokens) {
   return kExitInterrupted;
 }
 
+// Calls on_row(logits of one position, token that came after it) for every position that is
+// scored, and shows what so_far(positions scored) says. Returns kExitOk or kExitInterrupted.
+template <typename OnRow, typename SoFar>
+int score(LLM& llm, const std::vector<EvalWindow>& windows, Context& context, const OnRow& on_row,
+          const SoFar& so_far) {
+  const size_t vocabulary = vocabulary_of(llm);
+  const std::string lora = only_adapter(llm);
+  int64_t tokens = 0;
+  InterruptGuard interrupts;
+  try {
+    Progress progress(context, scored_tokens(windows));
+    for (const EvalWindow& window : windows) {
+      llm.logits(
+          window.tokens,
+          [&](int64_t first, std::span<const float> rows) {
+            for_scored_rows(window, first, rows.size() / vocabulary,
+                            [&](size_t row, int32_t token) {
+                              on_row(rows.subspan(row * vocabulary, vocabulary), token);
+                              ++tokens;
+                            });
+            if (interrupts.take()) throw Interrupted();
+            if (tokens > 0) progress.update(tokens, so_far(tokens));
+          },
+          lora);
+    }
+  } catch (const Interrupted&) {
+    return interrupted(context, tokens);
+  }
+  return kExitOk;
+}
+
 }  // namespace
 
 int eval_perplexity_command(const EvalOptions& options, Context& context) {
@@ -135,32 +166,18 @@ int eval_perplexity_command(const EvalOptions& options, Context& context) {
   const LlmConfig config = to_config(options.model, context);
   const auto llm = load_model(context, path, config);
   const std::vector<EvalWindow> windows = make_windows(options, text, *llm);
-  const size_t vocabulary = vocabulary_of(*llm);
-  const std::string lora = only_adapter(*llm);
   double nll = 0;
   int64_t tokens = 0;
-  InterruptGuard interrupts;
-  try {
-    Progress progress(context, scored_tokens(windows));
-    for (const EvalWindow& window : windows) {
-      llm->logits(
-          window.tokens,
-          [&](int64_t first, std::span<const float> rows) {
-            for_scored_rows(
-                window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
-                  nll += negative_log_likelihood(rows.subspan(row * vocabulary, vocabulary), token);
-                  ++tokens;
-                });
-            if (interrupts.take()) throw Interrupted();
-            if (tokens == 0) return;
-            const double so_far = std::exp(nll / static_cast<double>(tokens));
-            progress.update(tokens, fmt::format("perplexity {:.3f}", so_far));
-          },
-          lora);
-    }
-  } catch (const Interrupted&) {
-    return interrupted(context, tokens);
-  }
+  const int status = score(
+      *llm, windows, context,
+      [&](std::span<const float> logits, int32_t token) {
+        nll += negative_log_likelihood(logits, token);
+        ++tokens;
+      },
+      [&](int64_t done) {
+        return fmt::format("perplexity {:.3f}", std::exp(nll / static_cast<double>(done)));
+      });
+  if (status != kExitOk) return status;
   print(Json{{"perplexity", std::exp(nll / static_cast<double>(tokens))},
              {"tokens", tokens},
              {"windows", windows.size()},
@@ -204,33 +221,19 @@ int save_logits(const EvalKlOptions& options, const std::string& text, Context& 
   const LlmConfig config = to_config(options.eval.model, context);
   const auto llm = load_model(context, path, config);
   const std::vector<EvalWindow> windows = make_windows(options.eval, text, *llm);
-  const std::string lora = only_adapter(*llm);
   const SavedLogitsKey key = key_of(*llm, windows);
   SavedLogitsWriter writer(*options.save_logits, key, name_of(config));
   double nll = 0;
   int64_t tokens = 0;
-  InterruptGuard interrupts;
-  try {
-    Progress progress(context, scored_tokens(windows));
-    for (const EvalWindow& window : windows) {
-      llm->logits(
-          window.tokens,
-          [&](int64_t first, std::span<const float> rows) {
-            for_scored_rows(
-                window, first, rows.size() / key.vocabulary, [&](size_t row, int32_t token) {
-                  const auto logits = rows.subspan(row * key.vocabulary, key.vocabulary);
-                  writer.add(logits);
-                  nll += negative_log_likelihood(logits, token);
-                  ++tokens;
-                });
-            if (interrupts.take()) throw Interrupted();
-            if (tokens > 0) progress.update(tokens, "saved");
-          },
-          lora);
-    }
-  } catch (const Interrupted&) {
-    return interrupted(context, tokens);
-  }
+  const int status = score(
+      *llm, windows, context,
+      [&](std::span<const float> logits, int32_t token) {
+        writer.add(logits);
+        nll += negative_log_likelihood(logits, token);
+        ++tokens;
+      },
+      [](int64_t) { return "saved"; });
+  if (status != kExitOk) return status;
   writer.finish();
   print(Json{{"saved_logits", *options.save_logits},
              {"bytes", saved_logits_bytes(key, name_of(config))},
@@ -248,30 +251,15 @@ int compare_with_saved(const EvalKlOptions& options, const std::string& text, Co
   const LlmConfig config = to_config(options.eval.model, context);
   const auto llm = load_model(context, path, config);
   const std::vector<EvalWindow> windows = make_windows(options.eval, text, *llm);
-  const size_t vocabulary = vocabulary_of(*llm);
-  const std::string lora = only_adapter(*llm);
   SavedLogitsReader saved(*options.against, key_of(*llm, windows));
   DivergenceTally tally;
-  InterruptGuard interrupts;
-  try {
-    Progress progress(context, scored_tokens(windows));
-    for (const EvalWindow& window : windows) {
-      llm->logits(
-          window.tokens,
-          [&](int64_t first, std::span<const float> rows) {
-            for_scored_rows(
-                window, first, rows.size() / vocabulary, [&](size_t row, int32_t token) {
-                  tally.add(
-                      compare(saved.next(), rows.subspan(row * vocabulary, vocabulary), token));
-                });
-            if (interrupts.take()) throw Interrupted();
-            if (tally.tokens() > 0) progress.update(tally.tokens(), so_far(tally));
-          },
-          lora);
-    }
-  } catch (const Interrupted&) {
-    return interrupted(context, tally.tokens());
-  }
+  const int status = score(
+      *llm, windows, context,
+      [&](std::span<const float> logits, int32_t token) {
+        tally.add(compare(saved.next(), logits, token));
+      },
+      [&](int64_t) { return so_far(tally); });
+  if (status != kExitOk) return status;
   print_divergence(tally, windows.size(), path, name_of(config),
                    fmt::format("{}, saved in {}", saved.configuration(), *options.against),
                    options.eval.json, context);
