@@ -88,6 +88,7 @@ fn from_tokenizer_json(
 ) -> TextResult<TextTokenizer> {
     let mut inner = reading(name, || Tokenizer::from_bytes(bytes))?;
     check_charsmaps(name, &serde_json::to_value(inner.get_normalizer()).unwrap_or_default())?;
+    check_templates(name, &serde_json::to_value(inner.get_post_processor()).unwrap_or_default())?;
     let added: Vec<AddedToken> =
         config.added_tokens()?.into_iter().map(|(_, token)| token).collect();
     if !added.is_empty() {
@@ -133,6 +134,20 @@ fn check_charsmaps(name: &str, normalizer: &Value) -> TextResult<()> {
     }
     let steps = normalizer.get("normalizers").and_then(Value::as_array);
     steps.into_iter().flatten().try_for_each(|step| check_charsmaps(name, step))
+}
+
+/// HF panics over a template for single texts that names a token which its own table lacks.
+fn check_templates(name: &str, post_processor: &Value) -> TextResult<()> {
+    for piece in post_processor.get("single").and_then(Value::as_array).into_iter().flatten() {
+        let Some(token) = piece["SpecialToken"]["id"].as_str() else { continue };
+        if post_processor["special_tokens"].get(token).is_none() {
+            return Err(corrupt(format!(
+                "{name}: post_processor: the template's token '{token}' is not among its special_tokens"
+            )));
+        }
+    }
+    let steps = post_processor.get("processors").and_then(Value::as_array);
+    steps.into_iter().flatten().try_for_each(|step| check_templates(name, step))
 }
 
 /// Recognises the decoders that can be run token by token.

@@ -209,6 +209,9 @@ TEST(TokenizerFiles, HostileJsonIsAnErrorThatNamesTheFile) {
       R"({"model": {"type": "Unigram", "vocab": [["a", 0]], "unk_id": 9}})",
       R"({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(((("}, "behavior": "Isolated",
           "invert": false}, "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})",
+      R"({"post_processor": {"type": "TemplateProcessing", "pair": [], "special_tokens": {},
+          "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}]},
+          "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}})",
   };
   TemporaryFolder folder;
   for (const char* text : hostile) {
