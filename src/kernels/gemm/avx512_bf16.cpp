@@ -7,6 +7,7 @@
 #include "kernels/gemm/vec_avx512.h"
 // After the vectors it is written in.
 #include "kernels/gemm/fetch.h"
+#include "kernels/gemm/row_cut.h"
 
 namespace lanner {
 namespace {
@@ -33,9 +34,8 @@ static inline void bf16_block(const GemmTile& t, int row, int panel) {
   }
   const std::byte* w = t.w + panel * t.panel_stride;
   const std::byte* x = t.x + row * t.x_stride;
-  FetchNext fetch(t, row, panel, kPanels);
-  for (int64_t k = 0; k < t.k; k += 2, w += 64, x += 4) {
-    if (k % 32 == 0) fetch.advance(32);
+  FetchNext fetch(t, row, kRows, panel, kPanels);
+  const auto step = [&] {
     if constexpr (kPanels > kRows) {
       __m512bh xv[kRows];
 #pragma GCC unroll 16
@@ -59,6 +59,13 @@ static inline void bf16_block(const GemmTile& t, int row, int panel) {
         for (int p = 0; p < kPanels; ++p) acc[m][p] = _mm512_dpbf16_ps(acc[m][p], wv[p], xv);
       }
     }
+    w += 64;
+    x += 4;
+  };
+  for (int64_t k = 0; k < t.k;) {
+    const int64_t end = fetch.advance(k, 32, t.k);
+#pragma GCC unroll 1
+    for (; k < end; k += 2) step();
   }
 #pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
@@ -76,50 +83,12 @@ static void bf16_panels(const GemmTile& t, int row) {
 
 // Up to kWideRows rows, many panels.
 static void bf16_wide(const GemmTile& t) {
-  switch (t.rows) {
-    case 1:
-      return bf16_panels<1, wide_panels(1)>(t, 0);
-    case 2:
-      return bf16_panels<2, wide_panels(2)>(t, 0);
-    case 3:
-      return bf16_panels<3, wide_panels(3)>(t, 0);
-    default:
-      return bf16_panels<4, wide_panels(4)>(t, 0);
-  }
+  with_rows<kWideRows>(t.rows, [&]<int kRows>() { bf16_panels<kRows, wide_panels(kRows)>(t, 0); });
 }
 
 // Many rows, up to kTilePanels panels.
 static void bf16_tile(const GemmTile& t) {
-  int row = 0;
-  for (int left = (t.rows + kTileRows - 1) / kTileRows; left > 0; --left) {
-    const int rows = (t.rows - row + left - 1) / left;  // even shares: 9 = 5 + 4
-    switch (rows) {
-      case 1:
-        bf16_panels<1, kTilePanels>(t, row);
-        break;
-      case 2:
-        bf16_panels<2, kTilePanels>(t, row);
-        break;
-      case 3:
-        bf16_panels<3, kTilePanels>(t, row);
-        break;
-      case 4:
-        bf16_panels<4, kTilePanels>(t, row);
-        break;
-      case 5:
-        bf16_panels<5, kTilePanels>(t, row);
-        break;
-      case 6:
-        bf16_panels<6, kTilePanels>(t, row);
-        break;
-      case 7:
-        bf16_panels<7, kTilePanels>(t, row);
-        break;
-      default:
-        bf16_panels<8, kTilePanels>(t, row);
-    }
-    row += rows;
-  }
+  cut_rows<kTileRows>(t.rows, [&]<int kRows>(int row) { bf16_panels<kRows, kTilePanels>(t, row); });
 }
 
 }  // namespace

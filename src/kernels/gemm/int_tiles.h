@@ -6,6 +6,7 @@
 
 #include "kernels/gemm/fetch.h"
 #include "kernels/gemm/kernels.h"
+#include "kernels/gemm/row_cut.h"
 
 namespace lanner {
 namespace {
@@ -28,9 +29,8 @@ static inline void int8_block(const GemmTile& t, int row, int panel) {
   }
   const std::byte* w = t.w + panel * t.panel_stride;
   const auto* x = reinterpret_cast<const int8_t*>(t.x + row * t.x_stride);
-  FetchNext fetch(t, row, panel, kPanels);
-  for (int64_t k = 0; k < t.k; k += 4, w += 4 * kPanelRows, x += 4) {
-    if (k % 64 == 0) fetch.advance(64);
+  FetchNext fetch(t, row, kRows, panel, kPanels);
+  const auto step = [&] {
     if constexpr (kPanels > kRows) {
       VecX xv[kRows];
 #pragma GCC unroll 16
@@ -55,6 +55,13 @@ static inline void int8_block(const GemmTile& t, int row, int panel) {
         for (int v = 0; v < kVecs; ++v) acc[m][v] = dot<false>(acc[m][v], wv[v], xv);
       }
     }
+    w += 4 * kPanelRows;
+    x += 4;
+  };
+  for (int64_t k = 0; k < t.k;) {
+    const int64_t end = fetch.advance(k, 64, t.k);
+#pragma GCC unroll 1
+    for (; k < end; k += 4) step();
   }
 #pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
@@ -145,9 +152,9 @@ static inline void group_block(const GemmTile& t, int row, int panel) {
   const float* x_scale = t.x_scale + row * t.x_scale_stride;
   const int32_t* x_offset = t.x_offset + row * t.x_sum_stride;
   const float* x_sum = Weights::kHasMin ? t.x_sum + row * t.x_sum_stride : nullptr;
-  FetchNext fetch(t, row, panel, kPanels);
+  FetchNext fetch(t, row, kRows, panel, kPanels);
   for (int64_t k = 0; k < t.k; k += Weights::kBlock, w += Weights::kBlockBytes) {
-    if constexpr (!Weights::kFetch) fetch.advance(Weights::kBlock);
+    if constexpr (!Weights::kFetch) fetch.advance(k, Weights::kBlock, t.k);
 #pragma GCC unroll 1
     for (int g = 0; g < kGroups; ++g) {
       VecI acc[kRows][kVecs];
@@ -237,94 +244,25 @@ static void group_panels(const GemmTile& t, int row) {
 
 // Up to kWideRows rows, packed weights, many panels.
 static void int8_wide(const GemmTile& t) {
-  switch (t.rows) {
-    case 1:
-      return int8_panels<1, wide_panels(1)>(t, 0);
-    case 2:
-      return int8_panels<2, wide_panels(2)>(t, 0);
-    default:
-      break;
-  }
-  if constexpr (kWideRows == 4) {
-    if (t.rows == 3) return int8_panels<3, wide_panels(3)>(t, 0);
-    int8_panels<4, wide_panels(4)>(t, 0);
-  }
+  with_rows<kWideRows>(t.rows, [&]<int kRows>() { int8_panels<kRows, wide_panels(kRows)>(t, 0); });
 }
 
 template <GemmGroup kGroup>
 static void group_wide(const GemmTile& t) {
-  using Weights = PackedGroup<kGroup>;
-  switch (t.rows) {
-    case 1:
-      return group_panels<Weights, 1, wide_group_panels(1)>(t, 0);
-    case 2:
-      return group_panels<Weights, 2, wide_group_panels(2)>(t, 0);
-    default:
-      break;
-  }
-  if constexpr (kWideRows == 4) {
-    if (t.rows == 3) return group_panels<Weights, 3, wide_group_panels(3)>(t, 0);
-    group_panels<Weights, 4, wide_group_panels(4)>(t, 0);
-  }
+  with_rows<kWideRows>(t.rows, [&]<int kRows>() {
+    group_panels<PackedGroup<kGroup>, kRows, wide_group_panels(kRows)>(t, 0);
+  });
 }
 
 // Many rows, up to kTilePanels or kGroupTilePanels panels.
 static void int8_tile(const GemmTile& t) {
-  int row = 0;
-  for (int left = (t.rows + kTileRows - 1) / kTileRows; left > 0; --left) {
-    const int rows = (t.rows - row + left - 1) / left;  // even shares: 9 = 5 + 4
-    switch (rows) {
-      case 1:
-        int8_panels<1, kTilePanels>(t, row);
-        break;
-      case 2:
-        int8_panels<2, kTilePanels>(t, row);
-        break;
-      case 3:
-        int8_panels<3, kTilePanels>(t, row);
-        break;
-      case 4:
-        int8_panels<4, kTilePanels>(t, row);
-        break;
-      case 5:
-        int8_panels<5, kTilePanels>(t, row);
-        break;
-      case 6:
-        int8_panels<6, kTilePanels>(t, row);
-        break;
-      default:
-        if constexpr (kTileRows == 8) {
-          if (rows == 7) {
-            int8_panels<7, kTilePanels>(t, row);
-          } else {
-            int8_panels<8, kTilePanels>(t, row);
-          }
-        }
-    }
-    row += rows;
-  }
+  cut_rows<kTileRows>(t.rows, [&]<int kRows>(int row) { int8_panels<kRows, kTilePanels>(t, row); });
 }
 
 template <class Weights>
 static void group_tile(const GemmTile& t) {
-  int row = 0;
-  for (int left = (t.rows + kGroupTileRows - 1) / kGroupTileRows; left > 0; --left) {
-    const int rows = (t.rows - row + left - 1) / left;
-    switch (rows) {
-      case 1:
-        group_panels<Weights, 1, kGroupTilePanels>(t, row);
-        break;
-      case 2:
-        group_panels<Weights, 2, kGroupTilePanels>(t, row);
-        break;
-      case 3:
-        group_panels<Weights, 3, kGroupTilePanels>(t, row);
-        break;
-      default:
-        if constexpr (kGroupTileRows == 4) group_panels<Weights, 4, kGroupTilePanels>(t, row);
-    }
-    row += rows;
-  }
+  cut_rows<kGroupTileRows>(
+      t.rows, [&]<int kRows>(int row) { group_panels<Weights, kRows, kGroupTilePanels>(t, row); });
 }
 
 template <GemmGroup kGroup>
@@ -354,13 +292,21 @@ static void group_unpack(const std::byte* packed, int64_t blocks, std::byte* unp
   }
 }
 
-// How a grouped layout meets many rows. Bytes with ready scales are as good as unpacked.
+// Up to how many rows the packed weights are taken apart anew for every few of them. Two levels of
+// scales soon cost more than unpacking them once for all rows; bytes are as good as unpacked.
 template <GemmGroup kGroup>
-constexpr GemmPath group_path() {
-  using Packed = PackedGroup<kGroup, false>;
-  if constexpr (Packed::kLayout.bits == 8 && !Packed::kLayout.two_level) {
-    return {kAllRows, GemmX::kInt8Group, group_tile<Packed>, nullptr, 0, kGroupTilePanels};
+constexpr int direct_rows() {
+  constexpr GemmLayout kLayout = gemm_layout(kGroup);
+  if (kLayout.two_level) return 2 * kGroupTileRows;
+  return kLayout.bits == 8 ? kAllRows : kDirectNibbleRows;
+}
+
+template <GemmGroup kGroup>
+constexpr GemmPath unpacking_path() {
+  if constexpr (direct_rows<kGroup>() == kAllRows) {
+    return {};
   } else {
+    using Packed = PackedGroup<kGroup>;
     using Unpacked = UnpackedGroup<Packed::kSize, Packed::kHasMin, Packed::kSevenBits>;
     return {kAllRows,
             GemmX::kInt8Group,
@@ -379,8 +325,9 @@ constexpr GemmKernel group_kernel(const char* name, Isa needs) {
           &kActivations,
           finish,
           {{kWideRows, GemmX::kInt8Group, group_wide<kGroup>, nullptr, 0, 0},
-           group_path<kGroup>(),
-           {}}};
+           {direct_rows<kGroup>(), GemmX::kInt8Group, group_tile<PackedGroup<kGroup, false>>,
+            nullptr, 0, kGroupTilePanels},
+           unpacking_path<kGroup>()}};
 }
 
 constexpr GemmKernel int8_kernel(const char* name, Isa needs) {

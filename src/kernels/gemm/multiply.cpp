@@ -57,11 +57,11 @@ SegmentPlan plan_segment(const GemmSegment& s, const GemmPath& path, int64_t row
   const CacheSizes& cache = cache_sizes();
   const GemmLayout& layout = s.layout;
   plan.tile_panels = path.panels;
-  // Three quarters of the first level for the weights of a tile, which all rows use again; the rest
-  // for the rows of x, which pass through.
+  // Twice the first level for the weights of a tile, which all rows use again: the second level
+  // keeps up with them, and the longer a tile is, the seldomer its sums are loaded and stored.
   const int64_t bytes_per_block = path.unpack != nullptr ? path.unpacked_bytes : layout.block_bytes;
   const int64_t unit = std::max(layout.k_block, 64);
-  const int64_t fitting = cache.l1d * 3 / 4 * layout.k_block / (bytes_per_block * path.panels);
+  const int64_t fitting = cache.l1d * 2 * layout.k_block / (bytes_per_block * path.panels);
   plan.k_step =
       std::min(round_up(s.k_padded, layout.k_block), std::max(fitting / unit * unit, unit));
   // A quarter of the second level for the rows of x, a quarter for the sums.

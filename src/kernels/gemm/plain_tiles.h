@@ -6,6 +6,7 @@
 
 #include "kernels/gemm/fetch.h"
 #include "kernels/gemm/kernels.h"
+#include "kernels/gemm/row_cut.h"
 
 namespace lanner {
 namespace {
@@ -53,9 +54,8 @@ static inline void plain_block(const GemmTile& t, int row, int panel) {
   }
   const std::byte* w = t.w + panel * t.panel_stride;
   const std::byte* x = t.x + row * t.x_stride;
-  FetchNext fetch(t, row, panel, kPanels);
-  for (int64_t k = 0; k < t.k; k += Weights::kStep, w += Weights::kBytes, x += 4 * Weights::kStep) {
-    if (k % 16 == 0) fetch.advance(16);
+  FetchNext fetch(t, row, kRows, panel, kPanels);
+  const auto step = [&] {
     if constexpr (kPanels > kRows) {
       VecF xv[kRows][Weights::kStep];
 #pragma GCC unroll 16
@@ -90,6 +90,13 @@ static inline void plain_block(const GemmTile& t, int row, int panel) {
         }
       }
     }
+    w += Weights::kBytes;
+    x += 4 * Weights::kStep;
+  };
+  for (int64_t k = 0; k < t.k;) {
+    const int64_t end = fetch.advance(k, 16, t.k);
+#pragma GCC unroll 1
+    for (; k < end; k += Weights::kStep) step();
   }
 #pragma GCC unroll 16
   for (int m = 0; m < kRows; ++m) {
@@ -110,56 +117,15 @@ static void plain_panels(const GemmTile& t, int row) {
 // Up to kWideRows rows, packed weights, many panels.
 template <class Weights>
 static void plain_wide(const GemmTile& t) {
-  switch (t.rows) {
-    case 1:
-      return plain_panels<Weights, 1, wide_panels(1)>(t, 0);
-    case 2:
-      return plain_panels<Weights, 2, wide_panels(2)>(t, 0);
-    default:
-      break;
-  }
-  if constexpr (kWideRows == 4) {
-    if (t.rows == 3) return plain_panels<Weights, 3, wide_panels(3)>(t, 0);
-    plain_panels<Weights, 4, wide_panels(4)>(t, 0);
-  }
+  with_rows<kWideRows>(
+      t.rows, [&]<int kRows>() { plain_panels<Weights, kRows, wide_panels(kRows)>(t, 0); });
 }
 
 // Many rows, up to kTilePanels panels.
 template <class Weights>
 static void plain_tile(const GemmTile& t) {
-  int row = 0;
-  for (int left = (t.rows + kTileRows - 1) / kTileRows; left > 0; --left) {
-    const int rows = (t.rows - row + left - 1) / left;  // even shares: 9 = 5 + 4
-    switch (rows) {
-      case 1:
-        plain_panels<Weights, 1, kTilePanels>(t, row);
-        break;
-      case 2:
-        plain_panels<Weights, 2, kTilePanels>(t, row);
-        break;
-      case 3:
-        plain_panels<Weights, 3, kTilePanels>(t, row);
-        break;
-      case 4:
-        plain_panels<Weights, 4, kTilePanels>(t, row);
-        break;
-      case 5:
-        plain_panels<Weights, 5, kTilePanels>(t, row);
-        break;
-      case 6:
-        plain_panels<Weights, 6, kTilePanels>(t, row);
-        break;
-      default:
-        if constexpr (kTileRows == 8) {
-          if (rows == 7) {
-            plain_panels<Weights, 7, kTilePanels>(t, row);
-          } else {
-            plain_panels<Weights, 8, kTilePanels>(t, row);
-          }
-        }
-    }
-    row += rows;
-  }
+  cut_rows<kTileRows>(
+      t.rows, [&]<int kRows>(int row) { plain_panels<Weights, kRows, kTilePanels>(t, row); });
 }
 
 // To [k][16] fp32.

@@ -8,6 +8,8 @@
 
 #include <immintrin.h>
 
+#include "kernels/gemm/kernels.h"
+
 namespace lanner {
 namespace {
 
@@ -94,6 +96,8 @@ constexpr int kTileRows = 6;
 constexpr int kTilePanels = 1;
 constexpr int kGroupTileRows = 3;
 constexpr int kGroupTilePanels = 1;
+// Rows up to which nibbles are multiplied straight from packed weights.
+constexpr int kDirectNibbleRows = 16;
 constexpr int kWideRows = 2;
 constexpr int wide_panels(int rows) { return rows == 1 ? 6 : 3; }
 constexpr int wide_group_panels(int rows) { return rows == 1 ? 3 : 1; }

@@ -7,6 +7,8 @@
 
 #include <immintrin.h>
 
+#include "kernels/gemm/kernels.h"
+
 namespace lanner {
 namespace {
 
@@ -88,6 +90,9 @@ constexpr int kTileRows = 8;
 constexpr int kTilePanels = 3;
 constexpr int kGroupTileRows = 4;
 constexpr int kGroupTilePanels = 3;
+// Rows up to which nibbles are multiplied straight from packed weights: the pipes that part them
+// are not those that multiply.
+constexpr int kDirectNibbleRows = kAllRows;
 // Panels side by side for few rows: each is a stream for the prefetchers, and eight are wanted.
 constexpr int kWideRows = 4;
 constexpr int wide_panels(int rows) { return rows <= 3 ? 8 : 6; }
