@@ -3,7 +3,7 @@
 """Measures Lanner and its peers in alternating rounds on the same GGUF files, and prints the ratios.
 
 Usage: compare.py [--models FOLDER] [--types bf16,q8_0,q4_0] [--points decode,prefill,batch16,depth4096]
-                  [--peers llama.cpp,openvino] [--rounds 3] [--threads N] [--lanner PROGRAM] [--results FILE] [--table]
+                  [--peers llama.cpp,openvino,ctranslate2] [--rounds 3] [--threads N] [--lanner PROGRAM] [--results FILE] [--table]
 
 install.sh installs the peers and make_models.py writes the models, both under $LANNER_CACHE/peers. Every round runs all
 programs one after another on one file, each with one load for all points; a row gives the medians over the rounds, and the
@@ -77,7 +77,8 @@ def run_in_venv(script):
     return run
 
 
-RUNNERS = {"lanner": run_lanner, "llama.cpp": run_in_venv("llama_cpp_run.py"), "openvino": run_in_venv("openvino_run.py")}
+RUNNERS = {"lanner": run_lanner, "llama.cpp": run_in_venv("llama_cpp_run.py"), "openvino": run_in_venv("openvino_run.py"),
+           "ctranslate2": run_in_venv("ctranslate2_run.py")}
 
 
 def measure(arguments):
@@ -138,7 +139,7 @@ def main():
     parser.add_argument("--models", type=pathlib.Path, default=PEERS / "models")
     parser.add_argument("--types", default="bf16,q8_0,q4_0")
     parser.add_argument("--points", default=",".join(POINTS))
-    parser.add_argument("--peers", default="llama.cpp,openvino")
+    parser.add_argument("--peers", default="llama.cpp,openvino,ctranslate2")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--lanner", default=REPOSITORY / "build" / "release" / "bin" / "lanner")
