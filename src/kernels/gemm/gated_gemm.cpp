@@ -69,38 +69,42 @@ void gated_gemm(const Tensor& x, const PackedWeight& weight, const float* bias, 
       Shape{checked_mul<int64_t>(2 * row_step, threads.size(), "[gated_gemm] rows"), columns});
   const GatedActivationFn activate = select_activation().gated[static_cast<size_t>(kind)];
   plan.prepare_alone();
+  for (int i = 0; i < threads.size(); ++i) {
+    const int share = i % grid.panel_threads;
+    plan.share_panels(i, {num_panels * share / grid.panel_threads,
+                          num_panels * (share + 1) / grid.panel_threads});
+  }
   threads.run([&](int thread) {
     plan.prepare_on(thread, threads);
     const GemmRange my_rows = grid.rows_of(thread, rows);
-    const int panel_thread = thread % grid.panel_threads;
-    const GemmRange panels{num_panels * panel_thread / grid.panel_threads,
-                           num_panels * (panel_thread + 1) / grid.panel_threads};
     const Tensor gates = products.rows(2 * row_step * thread, 2 * row_step * thread + row_step);
     const Tensor ups = products.rows(2 * row_step * thread + row_step, 2 * row_step * (thread + 1));
-    for (int64_t row = my_rows.begin; row < my_rows.end; row += row_step) {
-      const GemmRange some_rows{row, std::min(row + row_step, my_rows.end)};
-      for (int64_t p = panels.begin; p < panels.end; p += panel_step) {
-        const int64_t end = std::min(p + panel_step, panels.end);
-        const int64_t column = p * kPanelRows;
-        const auto products_of = [&](const Half& half, const Tensor& to) {
-          const int64_t first = half.column_begin + column;
-          multiply(*half.plan, some_rows, {half.panel_begin + p, half.panel_begin + end},
-                   {.y = to,
-                    .bias = bias == nullptr ? nullptr : bias + first,
-                    .first_row = row,
-                    .first_column = first,
-                    .accumulate = false},
-                   plan.acc(thread), plan.unpacked(thread));
-        };
-        products_of(gate, gates);
-        products_of(up, ups);
-        const int64_t count = std::min(end * kPanelRows, n) - column;
-        for (int64_t r = some_rows.begin; r < some_rows.end; ++r) {
-          activate(gates.row<float>(r - row), ups.row<float>(r - row), count,
-                   y.row<float>(r) + column);
+    plan.for_panels(thread, [&](GemmRange block) {
+      for (int64_t row = my_rows.begin; row < my_rows.end; row += row_step) {
+        const GemmRange some_rows{row, std::min(row + row_step, my_rows.end)};
+        for (int64_t p = block.begin; p < block.end; p += panel_step) {
+          const int64_t end = std::min(p + panel_step, block.end);
+          const int64_t column = p * kPanelRows;
+          const auto products_of = [&](const Half& half, const Tensor& to) {
+            const int64_t first = half.column_begin + column;
+            multiply(*half.plan, some_rows, {half.panel_begin + p, half.panel_begin + end},
+                     {.y = to,
+                      .bias = bias == nullptr ? nullptr : bias + first,
+                      .first_row = row,
+                      .first_column = first,
+                      .accumulate = false},
+                     plan.acc(thread), plan.unpacked(thread));
+          };
+          products_of(gate, gates);
+          products_of(up, ups);
+          const int64_t count = std::min(end * kPanelRows, n) - column;
+          for (int64_t r = some_rows.begin; r < some_rows.end; ++r) {
+            activate(gates.row<float>(r - row), ups.row<float>(r - row), count,
+                     y.row<float>(r) + column);
+          }
         }
       }
-    }
+    });
   });
 }
 

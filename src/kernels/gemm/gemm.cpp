@@ -106,25 +106,29 @@ void gemm(const Tensor& x, const PackedWeight& weight, const GemmOptions& option
   const ThreadGrid grid = plan_threads(w, rows, threads.size());
   GemmPlan plan(x, w, grid, threads.size(), workspace);
   plan.prepare_alone();
+  for (int i = 0; i < threads.size(); ++i) {
+    const auto [begin, end] = w.thread_panels(i % grid.panel_threads, grid.panel_threads);
+    plan.share_panels(i, {begin, end});
+  }
   const GemmOutput output{
       .y = y, .bias = options.bias, .first_column = 0, .accumulate = options.accumulate};
   threads.run([&](int thread) {
     plan.prepare_on(thread, threads);
     const GemmRange my_rows = grid.rows_of(thread, rows);
-    const GemmPanelRange my_panels =
-        w.thread_panels(thread % grid.panel_threads, grid.panel_threads);
-    for (const SegmentPlan& segment : plan.segments()) {
-      const GemmSegment& s = *segment.segment;
-      const GemmRange panels{std::max(my_panels.begin - s.panel_begin, int64_t{0}),
-                             std::min(my_panels.end - s.panel_begin, s.panels)};
-      for (int64_t row = my_rows.begin; row < my_rows.end; row += segment.row_step) {
-        const GemmRange some_rows{row, std::min(row + segment.row_step, my_rows.end)};
-        for (int64_t p = panels.begin; p < panels.end; p += segment.panel_step) {
-          multiply(segment, some_rows, {p, std::min(p + segment.panel_step, panels.end)}, output,
-                   plan.acc(thread), plan.unpacked(thread));
+    plan.for_panels(thread, [&](GemmRange block) {
+      for (const SegmentPlan& segment : plan.segments()) {
+        const GemmSegment& s = *segment.segment;
+        const GemmRange panels{std::max(block.begin - s.panel_begin, int64_t{0}),
+                               std::min(block.end - s.panel_begin, s.panels)};
+        for (int64_t row = my_rows.begin; row < my_rows.end; row += segment.row_step) {
+          const GemmRange some_rows{row, std::min(row + segment.row_step, my_rows.end)};
+          for (int64_t p = panels.begin; p < panels.end; p += segment.panel_step) {
+            multiply(segment, some_rows, {p, std::min(p + segment.panel_step, panels.end)}, output,
+                     plan.acc(thread), plan.unpacked(thread));
+          }
         }
       }
-    }
+    });
   });
 }
 

@@ -25,7 +25,10 @@ ThreadGrid plan_threads(const PackedWeight::Impl& w, int64_t rows, int num_threa
 
 GemmPlan::GemmPlan(const Tensor& x, const PackedWeight::Impl& w, const ThreadGrid& grid,
                    int num_threads, Workspace& workspace)
-    : x_(x), num_threads_(num_threads) {
+    : x_(x),
+      num_threads_(num_threads),
+      panel_threads_(grid.panel_threads),
+      shares_(num_threads, workspace) {
   const int64_t rows = x.num_rows();
   prepared_.reserve(w.segments.size());
   segments_.reserve(w.segments.size());
@@ -45,6 +48,8 @@ GemmPlan::GemmPlan(const Tensor& x, const PackedWeight::Impl& w, const ThreadGri
     }
     acc_bytes_ = std::max(acc_bytes_, plan.acc_bytes());
     unpacked_bytes = std::max(unpacked_bytes, plan.unpacked_bytes());
+    panel_step_ = std::max(panel_step_, plan.panel_step);
+    panel_unit_ = std::max(panel_unit_, plan.panel_unit);
     segments_.push_back(plan);
   }
   // Each thread's scratch on pages of its own.

@@ -7,6 +7,7 @@
 #include "base/thread_pool.h"
 #include "base/workspace.h"
 #include "kernels/gemm/multiply.h"
+#include "kernels/gemm/panel_shares.h"
 
 namespace lanner {
 
@@ -38,6 +39,21 @@ class GemmPlan {
   void prepare_alone();
   void prepare_on(int thread, ThreadPool& threads) const;
 
+  // Before the region: what a thread begins with, of what its row of the grid has to multiply.
+  void share_panels(int thread, GemmRange panels) { shares_.give(thread, panels); }
+
+  // Inside: run(block) for blocks of panels until all of the thread's row of the grid are taken.
+  template <class Run>
+  void for_panels(int thread, const Run& run) {
+    const int first = thread / panel_threads_ * panel_threads_;
+    for (;;) {
+      const GemmRange block =
+          shares_.take(thread, first, first + panel_threads_, panel_step_, panel_unit_);
+      if (block.begin == block.end) return;
+      run(block);
+    }
+  }
+
   float* acc(int thread) const { return reinterpret_cast<float*>(scratch_ + thread * bytes_); }
   std::byte* unpacked(int thread) const { return scratch_ + thread * bytes_ + acc_bytes_; }
 
@@ -46,6 +62,10 @@ class GemmPlan {
 
   const Tensor& x_;
   int num_threads_;
+  int panel_threads_;
+  PanelShares shares_;
+  int64_t panel_step_ = 1;  // of a block, and what its size is a multiple of
+  int64_t panel_unit_ = 1;
   bool shared_ = false;  // the preparation
   std::vector<PreparedX> prepared_;
   std::vector<SegmentPlan> segments_;

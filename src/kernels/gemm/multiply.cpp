@@ -12,6 +12,8 @@ namespace {
 
 // Panels that a path without blocking hands to one call: a multiple of all counts side by side.
 constexpr int64_t kWidePanels = 24;
+// That many are side by side for one row of x, the most common number.
+constexpr int64_t kOneRowPanels = 8;
 
 struct CacheSizes {
   int64_t l1d;
@@ -52,11 +54,19 @@ void finish(const SegmentPlan& plan, const float* acc, int64_t acc_stride, GemmR
 }  // namespace
 
 SegmentPlan plan_segment(const GemmSegment& s, const GemmPath& path, int64_t rows) {
-  SegmentPlan plan{&s, &path, nullptr, rows, kWidePanels, kWidePanels, s.k_padded};
+  SegmentPlan plan{.segment = &s,
+                   .path = &path,
+                   .x = nullptr,
+                   .row_step = rows,
+                   .panel_step = kWidePanels,
+                   .panel_unit = rows == 1 ? kOneRowPanels : kWidePanels,
+                   .tile_panels = kWidePanels,
+                   .k_step = s.k_padded};
   if (path.panels == 0) return plan;
   const CacheSizes& cache = cache_sizes();
   const GemmLayout& layout = s.layout;
   plan.tile_panels = path.panels;
+  plan.panel_unit = path.panels;
   // Twice the first level for the weights of a tile, which all rows use again: the second level
   // keeps up with them, and the longer a tile is, the seldomer its sums are loaded and stored.
   const int64_t bytes_per_block = path.unpack != nullptr ? path.unpacked_bytes : layout.block_bytes;

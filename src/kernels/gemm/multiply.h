@@ -17,6 +17,7 @@ struct SegmentPlan {
   const PreparedX* x;
   int64_t row_step;     // rows of x that stay in the second-level cache
   int64_t panel_step;   // panels whose sums do
+  int64_t panel_unit;   // panels that fill the registers: others in multiples of it
   int64_t tile_panels;  // in one call
   int64_t k_step;       // of them stay in the first-level cache
 
