@@ -43,8 +43,13 @@ constexpr milliseconds kIdleSleep{20};
 constexpr milliseconds kWakeAfter{2};
 // What a rank sent before it left arrives.
 constexpr std::chrono::seconds kLeaveTime{2};
-// oneCCL's own start takes a second on a calm machine.
+// oneCCL's own start takes half a second on a calm machine.
 constexpr std::chrono::minutes kMeetTime{1};
+constexpr milliseconds kGiveUpTime{500};
+// The name that oneCCL looks for by itself is the development package's.
+constexpr const char* kFabricLibrary = "libfabric.so.1";
+// While it starts it asks for other ranks' addresses until they are there.
+constexpr milliseconds kLookUpTime{20};
 
 std::string default_plugin() {
   std::error_code failure;
@@ -94,8 +99,7 @@ void set_environment(const Rendezvous& rendezvous) {
   set("CCL_LOCAL_RANK", std::to_string(local_rank));
   set("CCL_LOCAL_SIZE", std::to_string(local_size));
   set("CCL_ATL_TRANSPORT", "ofi");
-  // The name that it looks for is the development package's.
-  set("CCL_OFI_LIBRARY_PATH", "libfabric.so.1");
+  set("CCL_OFI_LIBRARY_PATH", kFabricLibrary);
   // Not libfabric's shared memory, on one host either: a rank that is killed leaves its locks held,
   // on which the others spin inside a call that never returns, and its files in /dev/shm.
   set("CCL_ATL_SHM", "0");
@@ -105,7 +109,6 @@ void set_environment(const Rendezvous& rendezvous) {
   // oneCCL sorts the network cards by name and takes the first, be it the loopback one.
   set("CCL_MNIC_NAME", is_one_host ? "lo" : "^lo");
   if (!rendezvous.interface().empty()) {
-    set("CCL_KVS_IFACE", rendezvous.interface());
     set("FI_TCP_IFACE", rendezvous.interface());
   }
   set("CCL_LOG_LEVEL", "error");
@@ -113,6 +116,31 @@ void set_environment(const Rendezvous& rendezvous) {
   // its own into the working directory.
   set("IPATH_NO_BACKTRACE", "1");
 }
+
+// Where oneCCL's ranks find each other: on the connections that are there already.
+struct Addresses {
+  std::shared_ptr<Rendezvous> rendezvous;
+  std::atomic<bool> is_given_up = false;
+
+  LannerCclStore store() { return {.context = this, .publish = publish, .look_up = look_up}; }
+
+  static void publish(void* context, const char* key, const char* value, size_t bytes) {
+    static_cast<Addresses*>(context)->rendezvous->publish(key, std::string(value, bytes));
+  }
+
+  static int look_up(void* context, const char* key,
+                     void (*take)(void* to, const char* value, size_t bytes), void* to) {
+    auto& self = *static_cast<Addresses*>(context);
+    if (self.is_given_up) return 1;
+    try {
+      const auto value = self.rendezvous->look_up(key, kLookUpTime);
+      if (value) take(to, value->data(), value->size());
+      return 0;
+    } catch (const std::exception&) {
+      return 1;
+    }
+  }
+};
 
 class OneCclCommunicator final : public Communicator {
  public:
@@ -197,8 +225,9 @@ class OneCclCommunicator final : public Communicator {
   void barrier() override {
     // Whoever comes wakes those that wait; rank 0 alone can.
     if (rank() == 0) rendezvous_->wake();
+    // oneCCL's own barrier waits inside the call, also for a rank that has died.
     run("a barrier", /*has_limit=*/false, [&](LannerCclRequest** request, char* error) {
-      return plugin_.barrier(comm_, request, error);
+      return plugin_.all_reduce(comm_, &present_, 1, LANNER_CCL_F32, request, error);
     });
   }
 
@@ -209,14 +238,7 @@ class OneCclCommunicator final : public Communicator {
 
  private:
   void connect() {
-    char error[LANNER_CCL_ERROR_BYTES] = "";
-    std::string address(LANNER_CCL_ADDRESS_BYTES, '\0');
-    if (rank() == 0 && plugin_.create_address(address.data(), error) != 0) address.clear();
-    address = rendezvous_->exchange(address).front();
-    if (address.size() != LANNER_CCL_ADDRESS_BYTES) {
-      throw_error(ErrorCode::kIo, "[distributed] oneCCL on rank 0 has no address: {}", error);
-    }
-    // oneCCL waits for the others for ever: on a thread that can be left behind.
+    // oneCCL waits for the others for ever: on a thread that can be left behind, with all it needs.
     struct Meeting {
       LannerCclComm* comm = nullptr;
       char error[LANNER_CCL_ERROR_BYTES] = "";
@@ -225,22 +247,31 @@ class OneCclCommunicator final : public Communicator {
     };
     auto meeting = std::make_shared<Meeting>();
     std::future<void> done = meeting->done.get_future();
-    std::thread([meeting, address, rank = rank(), size = size(), &plugin = plugin_] {
-      meeting->status =
-          plugin.create_comm(rank, size, address.data(), &meeting->comm, meeting->error);
+    std::thread([meeting, addresses = addresses_, rank = rank(), size = size(), &plugin = plugin_] {
+      const LannerCclStore store = addresses->store();
+      meeting->status = plugin.create_comm(rank, size, &store, &meeting->comm, meeting->error);
       meeting->done.set_value();
     }).detach();
     const Clock::time_point deadline =
         Clock::now() + std::max<milliseconds>(options_.stall_time, kMeetTime);
     while (done.wait_for(milliseconds(20)) != std::future_status::ready) {
-      rendezvous_->throw_if_failed();
-      if (rendezvous_->has_left() || Clock::now() > deadline) {
-        throw_error(ErrorCode::kIo,
-                    "[distributed] the ranks do not meet through oneCCL (interface '{}')",
-                    rendezvous_->interface());
+      if (!rendezvous_->has_failed() && !rendezvous_->has_left() && Clock::now() < deadline) {
+        continue;
       }
+      // The thread ends with its next look-up: a program that ended before it would take oneCCL's
+      // memory away under it. What it waits for elsewhere may never come; then at least libfabric,
+      // which it is in, stays loaded to the end.
+      addresses_->is_given_up = true;
+      if (done.wait_for(kGiveUpTime) != std::future_status::ready) {
+        dlopen(kFabricLibrary, RTLD_NOW | RTLD_NOLOAD | RTLD_NODELETE);
+      }
+      rendezvous_->throw_if_failed();
+      throw_error(ErrorCode::kIo,
+                  "[distributed] the ranks do not meet through oneCCL (interface '{}')",
+                  rendezvous_->interface());
     }
     if (meeting->status != 0) {
+      rendezvous_->throw_if_failed();  // of which its failure may be a consequence
       throw_error(ErrorCode::kIo, "[distributed] oneCCL: {}", meeting->error);
     }
     comm_ = meeting->comm;
@@ -346,11 +377,13 @@ class OneCclCommunicator final : public Communicator {
   }
 
   std::shared_ptr<Rendezvous> rendezvous_;
+  const std::shared_ptr<Addresses> addresses_ = std::make_shared<Addresses>(rendezvous_);
   const LannerCclPlugin& plugin_;
   const OneCclOptions options_;
   LannerCclComm* comm_ = nullptr;
   Buffer part_;    // fp32, of this rank: written by the GEMM, read by the network
   Buffer narrow_;  // bf16
+  float present_ = 0;
   bool is_broken_ = false;
   uint64_t messages_ = 0;
   Clock::time_point last_broadcast_ = Clock::now();

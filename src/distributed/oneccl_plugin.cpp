@@ -2,11 +2,12 @@
 // liblanner_ccl.so: the one file that sees oneCCL. The program itself does not need the library.
 #include "distributed/oneccl_plugin.h"
 
-#include <algorithm>
+#include <atomic>
 #include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -76,37 +77,46 @@ void init() {
   if (nowhere >= 0) close(nowhere);
 }
 
-// The key-value store behind an address lives as long as the process: other ranks may still look
-// something up when this one has what it needs.
-std::vector<ccl::shared_ptr_class<ccl::kvs>>& stores() {
-  static auto* kept = new std::vector<ccl::shared_ptr_class<ccl::kvs>>();
-  return *kept;
-}
+class Store final : public ccl::kvs_interface {
+ public:
+  explicit Store(const LannerCclStore& store) : store_(store) {}
 
-int create_address(char address[LANNER_CCL_ADDRESS_BYTES], char* error) {
+  // Nothing where a key is not there yet: oneCCL asks again.
+  ccl::vector_class<char> get(const ccl::string_class& key) override {
+    ccl::vector_class<char> value;
+    const auto take = [](void* to, const char* data, size_t bytes) {
+      static_cast<ccl::vector_class<char>*>(to)->assign(data, data + bytes);
+    };
+    if (store_.look_up(store_.context, key.c_str(), take, &value) != 0) {
+      throw std::runtime_error("the job has failed");
+    }
+    return value;
+  }
+
+  void set(const ccl::string_class& key, const ccl::vector_class<char>& value) override {
+    store_.publish(store_.context, key.c_str(), value.data(), value.size());
+  }
+
+  // oneCCL keeps groups of threads apart by it.
+  int get_id() override { return id_; }
+
+ private:
+  static int next_id() {
+    static std::atomic<int> count{0};
+    return count++;
+  }
+
+  const LannerCclStore store_;
+  const int id_ = next_id();
+};
+
+int create_comm(int rank, int size, const LannerCclStore* store, LannerCclComm** comm,
+                char* error) {
   return guarded(error, [&] {
     init();
     const OutputElsewhere output(STDERR_FILENO);
-    const auto store = ccl::create_main_kvs();
-    const auto bytes = store->get_address();
-    static_assert(sizeof(bytes) == LANNER_CCL_ADDRESS_BYTES);
-    std::memcpy(address, bytes.data(), bytes.size());
-    stores().push_back(store);
-  });
-}
-
-int create_comm(int rank, int size, const char address[LANNER_CCL_ADDRESS_BYTES],
-                LannerCclComm** comm, char* error) {
-  return guarded(error, [&] {
-    init();
-    const OutputElsewhere output(STDERR_FILENO);
-    ccl::kvs::address_type bytes;
-    std::memcpy(bytes.data(), address, bytes.size());
-    // Rank 0 has made the store that the address leads to.
-    const auto own = std::find_if(stores().begin(), stores().end(),
-                                  [&](const auto& store) { return store->get_address() == bytes; });
-    const auto store = own != stores().end() ? *own : ccl::create_kvs(bytes);
-    *comm = new LannerCclComm{ccl::create_communicator(size, rank, store)};
+    *comm =
+        new LannerCclComm{ccl::create_communicator(size, rank, std::make_shared<Store>(*store))};
   });
 }
 
@@ -142,10 +152,6 @@ int broadcast(LannerCclComm* comm, void* data, size_t bytes, LannerCclRequest** 
   });
 }
 
-int barrier(LannerCclComm* comm, LannerCclRequest** request, char* error) {
-  return guarded(error, [&] { *request = new LannerCclRequest{ccl::barrier(comm->comm), {}}; });
-}
-
 int test(LannerCclRequest* request, int* is_done, char* error) {
   const int status = guarded(error, [&] { *is_done = request->event.test() ? 1 : 0; });
   // One that has failed is left behind: its destructor would wait for the collective, for ever.
@@ -163,13 +169,11 @@ const char* library_version() {
 extern "C" __attribute__((visibility("default"))) const LannerCclPlugin* lanner_ccl_plugin() {
   static const LannerCclPlugin plugin = {.abi = LANNER_CCL_ABI,
                                          .version = library_version(),
-                                         .create_address = create_address,
                                          .create_comm = create_comm,
                                          .destroy_comm = destroy_comm,
                                          .all_reduce = all_reduce,
                                          .all_gather = all_gather,
                                          .broadcast = broadcast,
-                                         .barrier = barrier,
                                          .test = test};
   return &plugin;
 }

@@ -11,21 +11,30 @@
 extern "C" {
 #endif
 
-enum { LANNER_CCL_ABI = 1, LANNER_CCL_ADDRESS_BYTES = 256, LANNER_CCL_ERROR_BYTES = 512 };
+enum { LANNER_CCL_ABI = 2, LANNER_CCL_ERROR_BYTES = 512 };
 
 enum LannerCclType { LANNER_CCL_F32 = 1, LANNER_CCL_BF16 = 2 };
 
 struct LannerCclComm;     // the ranks
 struct LannerCclRequest;  // a collective under way
 
+// Where the ranks find each other's addresses: words that each of them publishes. oneCCL's own
+// store would be one more port that anyone can connect to, and 40 ms a question. It outlives the
+// ranks' communicator.
+struct LannerCclStore {
+  void* context;
+  void (*publish)(void* context, const char* key, const char* value, size_t bytes);
+  // Calls take(to, …) with the value if it is there, after a moment's wait; 1: the job has failed.
+  int (*look_up)(void* context, const char* key,
+                 void (*take)(void* to, const char* value, size_t bytes), void* to);
+};
+
 struct LannerCclPlugin {
   uint32_t abi;  // LANNER_CCL_ABI of the plugin; the rest is as this header says if it is the same
   const char* version;  // of oneCCL
 
-  // Rank 0: the address that the others need. It is of use as long as the process lives.
-  int (*create_address)(char address[LANNER_CCL_ADDRESS_BYTES], char* error);
-  // Waits for all ranks, without a limit.
-  int (*create_comm)(int rank, int size, const char address[LANNER_CCL_ADDRESS_BYTES],
+  // Waits for all ranks, without a limit but the store's.
+  int (*create_comm)(int rank, int size, const struct LannerCclStore* store,
                      struct LannerCclComm** comm, char* error);
   void (*destroy_comm)(struct LannerCclComm* comm);
 
@@ -39,7 +48,6 @@ struct LannerCclPlugin {
   // From rank 0.
   int (*broadcast)(struct LannerCclComm* comm, void* data, size_t bytes,
                    struct LannerCclRequest** request, char* error);
-  int (*barrier)(struct LannerCclComm* comm, struct LannerCclRequest** request, char* error);
 
   // Carries a collective on without waiting. Frees the request once it is done; one that has failed
   // is left behind.

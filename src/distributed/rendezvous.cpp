@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstring>
 #include <deque>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -16,6 +17,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "distributed/frames.h"
 
 namespace lanner {
 namespace {
@@ -31,14 +33,8 @@ constexpr uint32_t kMaxBody = 4 << 20;
 // A rank answers once before it waits for the others' answers.
 constexpr size_t kMaxWaiting = 4;
 
-// kOtherLeft: rank 0 passes on a kLeave.
-enum class FrameKind : uint32_t { kBeat = 1, kData, kFailure, kLeave, kOtherLeft, kWake };
-
-struct FrameHeader {
-  FrameKind kind;
-  uint32_t bytes;  // of the body, which an HMAC follows
-  uint64_t number;
-};
+// Of all keys together; oneCCL has a dozen per rank.
+constexpr size_t kMaxPublished = 1 << 16;
 
 // One connection and what has come over it. `send_mutex` guards `sent` and the writing; all else is
 // the watching thread's.
@@ -51,33 +47,6 @@ struct Peer {
   std::vector<std::byte> buffer;
   Clock::time_point last_heard;
   bool has_left = false;
-};
-
-template <typename T>
-void append_value(std::string& text, T value) {
-  text.append(reinterpret_cast<const char*>(&value), sizeof(value));
-}
-
-// Reads what append_value and append wrote. Throws Error(kIo) where there is less.
-class Reader {
- public:
-  explicit Reader(const std::string& text) : text_(text) {}
-  uint32_t number() {
-    uint32_t value;
-    std::memcpy(&value, take(sizeof(value)).data(), sizeof(value));
-    return value;
-  }
-  std::string_view take(size_t bytes) {
-    if (bytes > text_.size() - position_) {
-      throw_error(ErrorCode::kIo, "[distributed] a message of the ranks is too short");
-    }
-    position_ += bytes;
-    return std::string_view(text_).substr(position_ - bytes, bytes);
-  }
-
- private:
-  const std::string& text_;
-  size_t position_ = 0;
 };
 
 }  // namespace
@@ -314,6 +283,15 @@ struct Rendezvous::Impl {
         ++wakes;
         break;
       }
+      case FrameKind::kPublish:
+        keep_published(body);
+        // To those that have not said it.
+        for (auto& other : peers) {
+          if (rank == 0 && other.get() != &peer && !other->has_left) {
+            try_send(*other, FrameKind::kPublish, body);
+          }
+        }
+        break;
       default:
         throw_error(ErrorCode::kIo, "[distributed] {} has sent a message of unknown kind",
                     name_of(peer.link.rank));
@@ -327,6 +305,18 @@ struct Rendezvous::Impl {
     for (auto& other : peers) {
       if (!other->has_left) try_send(*other, FrameKind::kOtherLeft, "");
     }
+  }
+
+  // `text`: the length of the key, the key, the value.
+  void keep_published(const std::string& text) {
+    FrameReader reader(text);
+    const std::string key(reader.take(reader.number()));
+    const std::lock_guard lock(mutex);
+    if (published.size() == kMaxPublished && published.find(key) == published.end()) {
+      throw_error(ErrorCode::kIo, "[distributed] the ranks publish more than {} keys",
+                  kMaxPublished);
+    }
+    published[key] = reader.rest();
   }
 
   void throw_failure() const {
@@ -371,6 +361,7 @@ struct Rendezvous::Impl {
   mutable std::mutex mutex;  // of what follows
   std::condition_variable changed;
   std::vector<std::deque<std::string>> inbox;  // by peer
+  std::map<std::string, std::string> published;
   std::string failure;
   uint64_t wakes = 0;        // that have come
   uint64_t wakes_taken = 0;  // by wait_for_wake
@@ -449,7 +440,7 @@ std::vector<std::string> Rendezvous::exchange(const std::string& mine,
   }
   impl_->send_data(*impl_->peers.front(), mine);
   const std::string packed = std::move(impl_->collect(deadline).front());
-  Reader reader(packed);
+  FrameReader reader(packed);
   for (int r = 0; r < size(); ++r) all.emplace_back(reader.take(reader.number()));
   return all;
 }
@@ -462,6 +453,30 @@ void Rendezvous::agree(const std::string& name, const std::string& value) {
     throw_error(ErrorCode::kIo, "[distributed] the {} is {} on {}, {} on {}", name, values[0],
                 impl_->name_of(0), other, impl_->name_of(r));
   }
+}
+
+void Rendezvous::publish(const std::string& key, const std::string& value) noexcept {
+  try {
+    std::string text;
+    append_value(text, static_cast<uint32_t>(key.size()));
+    text += key + value;
+    impl_->keep_published(text);
+    impl_->changed.notify_all();
+    for (auto& peer : impl_->peers) impl_->try_send(*peer, FrameKind::kPublish, text);
+  } catch (const std::exception& error) {
+    log_warn("[distributed] cannot publish '{}': {}", key, error.what());
+  }
+}
+
+std::optional<std::string> Rendezvous::look_up(const std::string& key,
+                                               std::chrono::milliseconds timeout) {
+  std::unique_lock lock(impl_->mutex);
+  const auto find = [&] { return impl_->published.find(key); };
+  impl_->changed.wait_for(lock, timeout,
+                          [&] { return impl_->has_failed || find() != impl_->published.end(); });
+  if (impl_->has_failed) throw Error(ErrorCode::kIo, impl_->failure);
+  if (find() == impl_->published.end()) return std::nullopt;
+  return find()->second;
 }
 
 bool Rendezvous::has_failed() const { return impl_->has_failed; }

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,13 @@ class Rendezvous {
   // Throws, on every rank, if `value` is not the same everywhere: "[distributed] the dtype is int8
   // on rank 0 (host a), bf16 on rank 1 (host b)".
   void agree(const std::string& name, const std::string& value);
+
+  // Lets all ranks look a value up from now on, in the place of one that the key had; what cannot
+  // be sent any more is missed where it is looked up. Values that a rank publishes after it has
+  // seen another's become known after that one everywhere.
+  void publish(const std::string& key, const std::string& value) noexcept;
+  // What was published last under the key; nothing if none was within the time.
+  std::optional<std::string> look_up(const std::string& key, std::chrono::milliseconds timeout);
 
   // Whether a rank has failed, or has left: cheap, for loops that wait.
   bool has_failed() const;

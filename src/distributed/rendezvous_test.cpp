@@ -344,6 +344,31 @@ TEST_F(RendezvousTest, ARankThatDoesNotComeToAnExchangeIsNamed) {
   thread.join();
 }
 
+TEST_F(RendezvousTest, WhatARankPublishesIsFoundByAll) {
+  const auto task = [](Rendezvous& rendezvous) {
+    const int rank = rendezvous.rank();
+    EXPECT_FALSE(rendezvous.look_up("nobody's", milliseconds(1)));
+    rendezvous.publish(fmt::format("of {}", rank), fmt::format("{} bytes\n{}", rank, '\0'));
+    for (int other = 0; other < rendezvous.size(); ++other) {
+      EXPECT_EQ(rendezvous.look_up(fmt::format("of {}", other), seconds(30)),
+                fmt::format("{} bytes\n{}", other, '\0'));
+    }
+    // One after the other, each when it has seen the one before: who sees the last sees all.
+    const auto turn = [](int number) { return fmt::format("turn {}", number); };
+    if (rank > 0) {
+      EXPECT_TRUE(rendezvous.look_up(turn(rank - 1), seconds(30)));
+    }
+    rendezvous.publish("latest", turn(rank));
+    rendezvous.publish(turn(rank), "");
+    EXPECT_EQ(rendezvous.look_up(turn(rendezvous.size() - 1), seconds(30)), "");
+    EXPECT_EQ(rendezvous.look_up("latest", milliseconds(0)), turn(rendezvous.size() - 1));
+  };
+  for (int size : {1, 2, 4}) {
+    LocalJob job;
+    job.run_ranks(size, task);
+  }
+}
+
 TEST_F(RendezvousTest, WaitingRanksAreWoken) {
   std::thread thread([&] {
     Rendezvous rendezvous(join_options());
