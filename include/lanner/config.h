@@ -20,6 +20,10 @@ inline constexpr const char* kKvDtypes[] = {"fp32", "fp16", "bf16", "int8", "int
 // sum the faster of both, as measured once at the start.
 inline constexpr const char* kCommunicators[] = {"shm", "oneccl", "fastest"};
 
+// What partial sums travel as over oneCCL (LlmConfig::wire). bf16 halves the bytes and rounds each
+// rank's part and their sum to 8 bits.
+inline constexpr const char* kWireDtypes[] = {"fp32", "bf16"};
+
 // How the attention of a prompt is computed (LlmConfig::attention), besides "auto": SlimAttention,
 // which has whole rows of scores, or flash attention, which has pieces of them.
 inline constexpr const char* kAttentionMethods[] = {"slim", "flash"};
@@ -67,6 +71,8 @@ struct LlmConfig {
   // "auto" (shm between the ranks of tensor_parallel, fastest between those of hosts and
   // rendezvous, oneccl between machines) or one of kCommunicators.
   std::string communicator = "auto";
+  // One of kWireDtypes. bf16 is oneCCL's: memory that ranks share has fp32.
+  std::string wire = "fp32";
   // How often in a row a model whose ranks are lost (one has died, or stands still) is loaded again
   // with new ones, after 1, 2, 4, … seconds; what has run for a minute counts anew. Meanwhile
   // requests are refused.

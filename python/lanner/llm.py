@@ -75,6 +75,7 @@ class LLM:
         job_secret: What they share, at least 16 characters; "": LANNER_SECRET of the environment.
         rendezvous_timeout: Seconds until all have come.
         communicator: What ranks add up over: "auto", "shm", "oneccl" or "fastest".
+        wire: What sums travel as over oneCCL: "fp32", or "bf16" for half of the bytes.
         restart_ranks: How often in a row the model is loaded again when ranks are lost.
         max_context: Longest prompt and answer together in tokens; 0: what the model was trained for.
         kv_cache_bytes: Bytes for the KV cache; 0: what max_sequences of max_context need, as far as the memory allows.
@@ -109,6 +110,7 @@ class LLM:
         job_secret: str = "",
         rendezvous_timeout: float = 300.0,
         communicator: str = "auto",
+        wire: str = "fp32",
         restart_ranks: int = 0,
         max_context: int = 0,
         kv_cache_bytes: int = 0,
@@ -136,6 +138,7 @@ class LLM:
             "job_secret": job_secret or os.environ.get("LANNER_SECRET", ""),
             "rendezvous_timeout": float(rendezvous_timeout),
             "communicator": communicator,
+            "wire": wire,
             "restart_ranks": restart_ranks,
             "max_context": max_context,
             "kv_cache_bytes": kv_cache_bytes,

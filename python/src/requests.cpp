@@ -63,6 +63,7 @@ constexpr Field<LlmConfig> kConfigFields[] = {
     member<&LlmConfig::job_secret>("job_secret"),
     member<&LlmConfig::rendezvous_timeout>("rendezvous_timeout"),
     member<&LlmConfig::communicator>("communicator"),
+    member<&LlmConfig::wire>("wire"),
     member<&LlmConfig::restart_ranks>("restart_ranks"),
     member<&LlmConfig::max_context>("max_context"),
     member<&LlmConfig::kv_cache_bytes>("kv_cache_bytes"),

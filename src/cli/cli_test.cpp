@@ -61,16 +61,18 @@ TEST_F(CliTest, ModelsRunOnSeveralMachines) {
   EXPECT_THAT(err_, HasSubstr("set LANNER_SECRET"));
   job_secret_ = "of all the ranks";
   EXPECT_EQ(run({"run", model(), "hi", "--hosts", "a,b:2", "--rendezvous", "10.0.0.1:7",
-                 "--rendezvous-timeout", "9", "--communicator", "fastest"}),
+                 "--rendezvous-timeout", "9", "--communicator", "fastest", "--wire", "bf16"}),
             kExitOk);
   EXPECT_EQ(script_->config.hosts, "a,b:2");
   EXPECT_EQ(script_->config.rendezvous, "10.0.0.1:7");
   EXPECT_EQ(script_->config.rendezvous_timeout, 9);
   EXPECT_EQ(script_->config.communicator, "fastest");
+  EXPECT_EQ(script_->config.wire, "bf16");
   EXPECT_EQ(script_->config.job_secret, "of all the ranks");
   EXPECT_EQ(script_->config.tensor_parallel, 0);
   EXPECT_EQ(run({"run", model(), "hi", "--hosts", "a,b", "--tp", "2"}), kExitUsage);
   EXPECT_EQ(run({"run", model(), "hi", "--communicator", "pigeons"}), kExitUsage);
+  EXPECT_EQ(run({"run", model(), "hi", "--wire", "int8"}), kExitUsage);
 }
 
 TEST_F(CliTest, ALauncherGivesEveryRankItsPlace) {

@@ -21,6 +21,7 @@ struct RankOptions {
   std::optional<std::string> rendezvous;
   double timeout = LlmConfig{}.rendezvous_timeout;
   std::string communicator = "auto";
+  std::string wire = "fp32";
 };
 
 // --dtype, --kv-dtype, --attention, --threads, --tp, --max-context, --no-prefix-cache,
@@ -162,9 +163,9 @@ struct BenchRanksOptions {
   std::optional<std::string> path;
   std::optional<std::string> random_weights;  // as in BenchModelOptions
   ModelOptions model;
-  int pairs = 9;
-  int prompt = 64;
-  int generate = 32;
+  int pairs = 31;
+  int prompt = 16;
+  int generate = 8;
   bool json = false;
 };
 

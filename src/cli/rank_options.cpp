@@ -41,6 +41,12 @@ void add_rank_options(CLI::App& command, ModelOptions& options) {
                               fmt::join(known, ", ")))
       ->check(CLI::IsMember(known))
       ->group(group);
+  command
+      .add_option("--wire", ranks.wire,
+                  "What sums travel as over oneCCL: fp32, or bf16 for half of the bytes [fp32]")
+      ->check(
+          CLI::IsMember(std::vector<std::string>(std::begin(kWireDtypes), std::end(kWireDtypes))))
+      ->group(group);
 }
 
 void check_secret(const Context& context) {
@@ -66,6 +72,7 @@ int run_further_rank(const ModelOptions& options, Context& context) {
 void set_ranks(const ModelOptions& options, const Context& context, LlmConfig& config) {
   const RankOptions& ranks = options.ranks;
   config.communicator = ranks.communicator;
+  config.wire = ranks.wire;
   config.rendezvous_timeout = ranks.timeout;
   config.hosts = ranks.hosts;
   config.rendezvous = ranks.rendezvous.value_or("");

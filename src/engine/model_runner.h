@@ -83,6 +83,9 @@ int most_tokens_per_step(const ModelPlan& plan, const LlmConfig& config);
 // they start.
 uint64_t fingerprint(const ModelFiles& files);
 
+// A hash of what the files' tensors and adapters hold (hash_contents): likewise.
+uint64_t content_hash(const ModelFiles& files);
+
 // Tokens of a KV cache block.
 inline constexpr int kBlockSize = 32;
 

@@ -7,6 +7,7 @@
 #include "distributed/message.h"
 #include "engine/model_runner.h"
 #include "engine/rank_message.h"
+#include "weights/content_hash.h"
 
 namespace lanner {
 
@@ -23,6 +24,12 @@ uint64_t fingerprint(const ModelFiles& files) {
     }
   }
   return make_message_header(0, std::as_bytes(std::span(text))).checksum;
+}
+
+uint64_t content_hash(const ModelFiles& files) {
+  std::vector<std::span<const std::byte>> all = files.checkpoint->stored_bytes();
+  for (const LoraAdapter& adapter : files.lora) append_stored_bytes(adapter, all);
+  return hash_contents(all);
 }
 
 // The ranks see other memory, and a block has to be there on all of them: the least of them counts.

@@ -97,6 +97,15 @@ std::string absolute_path(const std::string& path) {
   return failure ? path : found.string();  // the name of random weights
 }
 
+std::string hash_of_contents(const ModelFiles& files) {
+  const auto start = std::chrono::steady_clock::now();
+  std::string text = fmt::format("{:016x}", content_hash(files));
+  const std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
+  log_info("[distributed] the content of the weights is {}, hashed in {:.1f} ms", text,
+           time.count());
+  return text;
+}
+
 bool all_say(Rendezvous& rendezvous, bool mine) {
   const std::vector<std::string> all = rendezvous.exchange(mine ? "yes" : "no");
   return std::ranges::all_of(all, [](const std::string& text) { return text == "yes"; });
@@ -157,6 +166,7 @@ RankResources prepare_rank(const std::shared_ptr<Rendezvous>& rendezvous, const 
                         .here = rendezvous->ranks_on_host(rendezvous->rank())};
   const ModelPlan plan = plan_model(files, config, topology, place);
   rendezvous->agree("model", fmt::format("{} {:016x}", plan.info.model_type, fingerprint(files)));
+  rendezvous->agree("content of the weights", hash_of_contents(files));
   rendezvous->agree("type of the weights",
                     plan.weight_dtype ? dtype_name(*plan.weight_dtype) : "that of the file");
   rendezvous->agree("type of the KV cache", plan.kv_dtype());
@@ -180,6 +190,7 @@ RankResources prepare_rank(const std::shared_ptr<Rendezvous>& rendezvous, const 
               {.backend = config.communicator == "fastest" ? "auto" : config.communicator,
                .sum_elements = std::stoll(largest),
                .message_bytes = kMessageBytes,
+               .wire = parse_dtype(config.wire).value_or(DType::kF32),
                .has_cpu_for_each = has_cpu_for_each},
               pool),
           .threads = std::move(threads),
@@ -198,6 +209,14 @@ RankGroup::RankGroup(const ModelFiles& files, const LlmConfig& config, const Ran
       std::ranges::find(kCommunicators, config.communicator) != std::end(kCommunicators);
   check_argument(is_known, "communicator '{}' is unknown; known: auto, {}", config.communicator,
                  fmt::join(kCommunicators, ", "));
+  check_argument(std::ranges::find(kWireDtypes, config.wire) != std::end(kWireDtypes),
+                 "wire '{}' is unknown; known: {}", config.wire, fmt::join(kWireDtypes, ", "));
+  const bool is_shm =
+      config.communicator == "shm" || (config.communicator == "auto" && plan.is_one_host);
+  check_argument(config.wire == "fp32" || !is_shm,
+                 "wire {}: ranks add up fp32 in shared memory; the communicator has to be oneccl, "
+                 "or fastest",
+                 config.wire);
   const std::string secret = plan.is_one_host ? make_secret() : config.job_secret;
   RendezvousOptions options =
       to_options({.address = plan.address,

@@ -3,6 +3,8 @@
 #include "engine/rank_group.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <limits>
 #include <numeric>
@@ -15,6 +17,7 @@
 #include "distributed/rank_cpus.h"
 #include "engine/rank_message.h"
 #include "weights/testing/expect_error.h"
+#include "weights/testing/temp_folder.h"
 
 namespace lanner {
 namespace {
@@ -147,10 +150,23 @@ TEST_F(RankGroupTest, RanksOfSeveralMachinesNeedASecretAndATime) {
   expect_refused(ErrorCode::kIo, {"1 of 2 ranks have come"});
   config_.communicator = "pigeons";
   expect_refused(ErrorCode::kInvalidArgument, {"communicator 'pigeons'", "oneccl"});
+  config_.communicator = "oneccl";
+  config_.wire = "int8";
+  expect_refused(ErrorCode::kInvalidArgument, {"wire 'int8'", "bf16"});
 }
 
-// Ranks as threads: what each would load differs.
-TEST(PrepareRank, AnotherModelIsNamedOnEveryRank) {
+TEST_F(RankGroupTest, SumsInSharedMemoryAreFp32) {
+  config_.tensor_parallel = 2;
+  config_.wire = "bf16";
+  for (const char* communicator : {"auto", "shm"}) {
+    config_.communicator = communicator;
+    expect_refused(ErrorCode::kInvalidArgument, {"wire bf16", "shared memory", "oneccl"});
+  }
+}
+
+// Two ranks as threads, each with a folder of its own: every one throws `parts`.
+void expect_ranks_refused(const std::string& first_folder, const std::string& second_folder,
+                          const std::vector<std::string>& parts) {
   std::promise<uint16_t> listening;
   RendezvousOptions host;
   host.address.host = "127.0.0.1";
@@ -159,19 +175,52 @@ TEST(PrepareRank, AnotherModelIsNamedOnEveryRank) {
   host.size = 2;
   host.version = "1";
   host.on_listening = [&](uint16_t port) { listening.set_value(port); };
-  const auto run = [](const RendezvousOptions& options, const std::string& folder) {
+  const auto run = [&](const RendezvousOptions& options, const std::string& folder) {
     const auto rendezvous = std::make_shared<Rendezvous>(options);
-    const ModelFiles files = open_model(std::string(LANNER_TESTS_DIR) + "/golden/" + folder);
-    expect_error(ErrorCode::kIo, {"the model is llama ", "on rank 0", "on rank 1"},
-                 [&] { prepare_rank(rendezvous, files, LlmConfig{}); });
+    const ModelFiles files = open_model(folder);
+    expect_error(ErrorCode::kIo, parts, [&] { prepare_rank(rendezvous, files, LlmConfig{}); });
   };
-  std::thread first([&] { run(host, "llama-mha"); });
+  std::thread first([&] { run(host, first_folder); });
   RendezvousOptions guest = host;
   guest.rank = 1;
   guest.on_listening = {};
   guest.address.port = listening.get_future().get();
-  run(guest, "llama-tied");
+  run(guest, second_folder);
   first.join();
+}
+
+TEST(PrepareRank, AnotherModelIsNamedOnEveryRank) {
+  const std::string folder = std::string(LANNER_TESTS_DIR) + "/golden/";
+  expect_ranks_refused(folder + "llama-mha", folder + "llama-tied",
+                       {"the model is llama ", "on rank 0", "on rank 1"});
+}
+
+// Sizes, names and types are the same; one bit of one weight is not.
+TEST(PrepareRank, OtherContentOfTheWeightsIsNamedOnEveryRank) {
+  namespace fs = std::filesystem;
+  const TempFolder copies;
+  const struct {
+    const char* model;
+    const char* file;  // in it; empty: the model is a file
+  } kCases[] = {{"golden/llama-mha", "model.safetensors"},
+                {"golden/qwen2_moe", "model.safetensors"},
+                {"gguf/llama-tied-q8_0.gguf", ""}};
+  for (const auto& row : kCases) {
+    SCOPED_TRACE(row.model);
+    const fs::path original = fs::path(LANNER_TESTS_DIR) / row.model;
+    const fs::path copy = fs::path(copies.path()) / original.filename();
+    fs::copy(original, copy, fs::copy_options::recursive);
+    const fs::path file = *row.file == '\0' ? copy : copy / row.file;
+    std::fstream weights(file, std::ios::in | std::ios::out | std::ios::binary);
+    const auto place = static_cast<std::streamoff>(fs::file_size(file) - 100);
+    weights.seekg(place);
+    const int byte = weights.get();
+    weights.seekp(place);
+    weights.put(static_cast<char>(byte ^ 1));
+    weights.close();
+    expect_ranks_refused(original, copy,
+                         {"the content of the weights is ", "on rank 0", "on rank 1"});
+  }
 }
 
 SchedulerOutput some_step() {
@@ -255,6 +304,7 @@ TEST(RankMessage, SelectionsAndConfigurationsArriveAsTheyWereSent) {
   config.dtype = "int8";
   config.max_tokens_per_step = 77;
   config.communicator = "oneccl";
+  config.wire = "bf16";
   MessageWriter writer;
   write_selections({row, RowSelection{}}, writer);
   write_config(config, writer);
@@ -274,6 +324,7 @@ TEST(RankMessage, SelectionsAndConfigurationsArriveAsTheyWereSent) {
   EXPECT_EQ(read.dtype, "int8");
   EXPECT_EQ(read.max_tokens_per_step, 77);
   EXPECT_EQ(read.communicator, "oneccl");
+  EXPECT_EQ(read.wire, "bf16");
 }
 
 }  // namespace

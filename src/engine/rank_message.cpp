@@ -100,6 +100,7 @@ void each_of_config(Fields&& stream, Config& config) {
   stream(config.attention);
   stream(config.threads);
   stream(config.communicator);
+  stream(config.wire);
   stream(config.max_context);
   stream(config.kv_cache_bytes);
   stream(config.max_tokens_per_step);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -43,6 +44,10 @@ class Checkpoint {
   // The same for a caller that knows the shape. Throws Error(kInvalidArgument) naming the tensor,
   // its shape and the expected one when they differ.
   virtual CheckpointTensor tensor(std::string_view name, const Shape& shape) const;
+  // The bytes of all tensors as the files have them, unconverted, in an order that does not depend
+  // on where in the files they lie; nothing where weights are made up. They are not read here, and
+  // valid as long as the Checkpoint lives.
+  virtual std::vector<std::span<const std::byte>> stored_bytes() const { return {}; }
   // Where the tensors come from: the path of the file or folder.
   virtual const std::string& path() const = 0;
 };

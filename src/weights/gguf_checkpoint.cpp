@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -170,6 +171,17 @@ class GgufCheckpoint : public Checkpoint {
         return group_qkv(view, num_heads_, num_kv_heads_, copies_);
     }
     LANNER_CHECK(false);
+  }
+
+  // Sorted by the names in the file, where a stack of tensors is one.
+  std::vector<std::span<const std::byte>> stored_bytes() const override {
+    std::map<std::string_view, std::span<const std::byte>> sorted;
+    for (const GgufTensorInfo& info : file_->tensors()) {
+      const Tensor bytes = file_->tensor_bytes(info).view;
+      sorted.emplace(info.name, std::span(bytes.raw(), info.bytes));
+    }
+    const auto values = sorted | std::views::values;
+    return {values.begin(), values.end()};
   }
 
   const std::string& path() const override { return file_->path(); }

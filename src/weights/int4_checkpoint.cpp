@@ -83,6 +83,9 @@ class Int4Checkpoint final : public Checkpoint {
 
   std::vector<std::string> names() const override { return names_; }
   const std::string& path() const override { return files_->path(); }
+  std::vector<std::span<const std::byte>> stored_bytes() const override {
+    return files_->stored_bytes();
+  }
   bool contains(std::string_view name) const override {
     return std::ranges::binary_search(names_, name);
   }

@@ -149,6 +149,11 @@ class MergedCheckpoint final : public Checkpoint {
   std::vector<std::string> names() const override { return base_->names(); }
   bool contains(std::string_view name) const override { return base_->contains(name); }
   const std::string& path() const override { return base_->path(); }
+  std::vector<std::span<const std::byte>> stored_bytes() const override {
+    std::vector<std::span<const std::byte>> all = base_->stored_bytes();
+    append_stored_bytes(adapter_, all);
+    return all;
+  }
 
   TensorInfo info(std::string_view name) const override {
     TensorInfo info = base_->info(name);
@@ -213,6 +218,14 @@ class MergedCheckpoint final : public Checkpoint {
 };
 
 }  // namespace
+
+void append_stored_bytes(const LoraAdapter& adapter, std::vector<std::span<const std::byte>>& all) {
+  for (const auto& [name, module] : adapter.modules) {
+    for (const Tensor& x : {module.a.view, module.b.view}) {
+      all.emplace_back(x.raw(), static_cast<size_t>(x.bytes()));
+    }
+  }
+}
 
 LoraAdapter read_lora_adapter(const std::string& folder) {
   namespace fs = std::filesystem;

@@ -3,7 +3,9 @@
 
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "weights/checkpoint.h"
 
@@ -40,5 +42,8 @@ LoraAdapter fit_lora(LoraAdapter adapter, const Checkpoint& checkpoint);
 // The checkpoint with an adapter's changes added to its matrices, computed in fp32 when they are
 // asked for and held in the type they had (blocks: fp16). Throws as fit_lora().
 std::unique_ptr<Checkpoint> merge_lora(std::unique_ptr<Checkpoint> base, LoraAdapter adapter);
+
+// Adds the adapter's part to Checkpoint::stored_bytes(); valid as long as the adapter lives.
+void append_stored_bytes(const LoraAdapter& adapter, std::vector<std::span<const std::byte>>& all);
 
 }  // namespace lanner

@@ -31,6 +31,9 @@ class QuantizedCheckpoint final : public Checkpoint {
   std::vector<std::string> names() const override { return files_->names(); }
   bool contains(std::string_view name) const override { return files_->contains(name); }
   const std::string& path() const override { return files_->path(); }
+  std::vector<std::span<const std::byte>> stored_bytes() const override {
+    return files_->stored_bytes();
+  }
 
   TensorInfo info(std::string_view name) const override {
     TensorInfo info = files_->info(name);

@@ -89,6 +89,14 @@ class SafetensorsCheckpoint : public Checkpoint {
                         entry.shape.empty() ? Shape{1} : Shape(std::span(entry.shape)));
   }
 
+  std::vector<std::span<const std::byte>> stored_bytes() const override {
+    std::vector<std::span<const std::byte>> all;
+    for (const auto& [name, located] : tensors_) {
+      all.push_back(located.file->bytes().subspan(located.entry.offset, located.entry.bytes));
+    }
+    return all;
+  }
+
   const std::string& path() const override { return path_; }
 
  private:

@@ -104,6 +104,20 @@ class OneCclTest(lanner.TestCase):
                 self.assertLessEqual(difference(split, exact), 1.1 * rounding)
                 self.assertLessEqual(difference(split, alone), rounding)
 
+    def test_sums_as_bf16_are_half_of_the_bytes(self):
+        stats = {}
+        for wire in ("fp32", "bf16"):
+            result = self.run_ranks(2, GGUF, "abc", "--ignore-eos", "--max-tokens", "4", "--no-speculation", "--json",
+                                    "--wire", wire)
+            stats[wire] = json.loads(result.out)["stats"]
+            # docs/distributed.md: of two layers with 64 columns, two sums each.
+            self.assertEqual(stats[wire]["reduced_bytes"],
+                             stats[wire]["computed_tokens"] * 2 * 2 * 64 * (4 if wire == "fp32" else 2))
+        self.assertEqual(stats["fp32"]["copied_bytes"], 0)
+        self.assertEqual(stats["bf16"]["copied_bytes"], stats["bf16"]["reduced_bytes"])
+        self.assert_refused(lanner.run("run", GGUF, "abc", "--tp", "2", "--wire", "bf16"), ["wire", "oneccl"],
+                            "sums in shared memory are fp32")
+
     def test_the_faster_of_both_is_measured(self):
         result = self.assert_runs("run", GGUF, "abc", "--ignore-eos", "--max-tokens", "4", "--no-speculation", "--json",
                                   "--tp", "2", "--communicator", "fastest", timeout=PATIENCE)
@@ -178,6 +192,22 @@ class StartedElsewhereTest(lanner.TestCase):
         first = self.start("run", model, "--tokens", "5,6,7", *self.OPTIONS, "--tp", "2", "--rendezvous", address)
         worker = self.start("worker", self.copy_of("llama-mha"), "--rendezvous", address)
         self.assert_same_tokens(first, worker, model=model)
+
+    def test_weights_of_other_content_are_refused_by_all(self):
+        copy = self.copy_of("llama-mha")
+        with open(copy / "model.safetensors", "r+b") as file:
+            file.seek(-200, os.SEEK_END)
+            byte = file.read(1)[0]
+            file.seek(-200, os.SEEK_END)
+            file.write(bytes([byte ^ 1]))
+        address = f"127.0.0.1:{free_port()}"
+        ranks = (self.start("run", lanner.GOLDEN / "llama-mha", "--tokens", "5,6,7", *self.OPTIONS, "--tp", "2",
+                            "--rendezvous", address), self.start("worker", copy, "--rendezvous", address))
+        for process in ranks:
+            out, err = process.communicate(timeout=PATIENCE)
+            self.assertNotEqual(process.returncode, 0)
+            self.assertEqual(out, "")
+            self.assertRegex(err, r"the content of the weights is \w+ on rank 0 .*, \w+ on rank 1")
 
 
 class TwoHostsTest(lanner.TestCase):

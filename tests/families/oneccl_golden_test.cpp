@@ -26,6 +26,9 @@ constexpr int64_t kMostSumElements = 1 << 20;
 // As in golden_test.cpp.
 constexpr double kLogitTolerance = 1e-4;
 constexpr double kClearMargin = 1e-3;
+// Of sums as bf16: twice and four times what any family has on any instruction set.
+constexpr double kMostDifference = 0.02;
+constexpr double kMostDivergence = 5e-4;
 
 // The communicator of a process, lent to one model after the other.
 class LentCommunicator final : public Communicator {
@@ -118,6 +121,12 @@ void expect_reference(Communicator& communicator, const std::string& family) {
   });
 }
 
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
 // The median over positions of the largest difference, as a part of the largest logit: a router may
 // choose otherwise where two experts are as good.
 double difference(const Logits& actual, const Logits& expected, int64_t vocab_size) {
@@ -131,9 +140,30 @@ double difference(const Logits& actual, const Logits& expected, int64_t vocab_si
     }
     errors.push_back(max_difference(&actual[row], &expected[row], columns) / most);
   }
-  const auto middle = errors.begin() + static_cast<std::ptrdiff_t>(errors.size() / 2);
-  std::nth_element(errors.begin(), middle, errors.end());
-  return *middle;
+  return median(std::move(errors));
+}
+
+// The KL divergence of the next token's distribution from the expected one, likewise.
+double divergence(const Logits& actual, const Logits& expected, int64_t vocab_size) {
+  const auto columns = static_cast<size_t>(vocab_size);
+  const auto log_sum = [&](const float* row) {
+    const double most = *std::max_element(row, row + columns);
+    double sum = 0;
+    for (size_t i = 0; i < columns; ++i) sum += std::exp(row[i] - most);
+    return most + std::log(sum);
+  };
+  std::vector<double> of_rows;
+  for (size_t begin = 0; begin < expected.size(); begin += columns) {
+    const float* p = &expected[begin];
+    const float* q = &actual[begin];
+    const double p_sum = log_sum(p), q_sum = log_sum(q);
+    double sum = 0;
+    for (size_t i = 0; i < columns; ++i) {
+      sum += std::exp(p[i] - p_sum) * ((p[i] - p_sum) - (q[i] - q_sum));
+    }
+    of_rows.push_back(sum);
+  }
+  return median(std::move(of_rows));
 }
 
 Logits logits_of_all_prompts(ModelRunner& runner, const GoldenCase& golden) {
@@ -152,10 +182,11 @@ class OneCclGoldenTest : public ::testing::Test {
     if (!problem.empty()) GTEST_SKIP() << problem;
   }
 
-  static void run(const std::function<void(Communicator&)>& task) {
+  static void run(DType wire, const std::function<void(Communicator&)>& task) {
     const auto of_rank = [&](std::shared_ptr<Rendezvous> rendezvous) {
       const auto communicator =
           make_oneccl_communicator(rendezvous, {.sum_elements = kMostSumElements,
+                                                .wire = wire,
                                                 .stall_time = std::chrono::seconds(120),
                                                 .has_cpu_for_each = false});
       try {
@@ -165,19 +196,49 @@ class OneCclGoldenTest : public ::testing::Test {
         throw;
       }
       communicator->barrier();
-      EXPECT_EQ(communicator->stats().sum_bytes_copied, 0u);
-      EXPECT_GT(communicator->stats().sums, 0u);
+      const CommunicatorStats stats = communicator->stats();
+      EXPECT_GT(stats.sums, 0u);
+      // Between two ranks each sends as many bytes as a sum has.
+      EXPECT_EQ(stats.sum_bytes_copied, wire == DType::kBf16 ? stats.sum_bytes : 0);
     };
     EXPECT_THAT(run_rank_processes(kRanks, of_rank), Each(0));
   }
 };
 
 TEST_F(OneCclGoldenTest, LogitsAndGreedyTokensEqualTheReference) {
-  run([](Communicator& communicator) {
+  run(DType::kF32, [](Communicator& communicator) {
     for (const std::string& family : golden_families()) {
       SCOPED_TRACE(family);
       expect_reference(communicator, family);
     }
+  });
+}
+
+// Sums that travel as bf16 have 8 bits of each part; the residual stream they are added to is fp32.
+TEST_F(OneCclGoldenTest, SumsAsBf16StayCloseToTheReference) {
+  run(DType::kBf16, [](Communicator& communicator) {
+    double worst_difference = 0, worst_divergence = 0;
+    for (const std::string& family : golden_families()) {
+      SCOPED_TRACE(family);
+      const GoldenCase golden = load_golden_case(family);
+      const ModelFiles files = open_model(golden.folder);
+      run_model(communicator, files, config_of("fp32", "fp32"), [&](ModelRunner& split) {
+        ModelRunner alone(files, config_of("fp32", "fp32"), {});
+        const Logits expected = logits_of_all_prompts(alone, golden);
+        const Logits actual = logits_of_all_prompts(split, golden);
+        const double differs = difference(actual, expected, golden.vocab_size);
+        const double diverges = divergence(actual, expected, golden.vocab_size);
+        std::printf("%-20s difference %.4f, KL divergence %.1e\n", family.c_str(), differs,
+                    diverges);
+        EXPECT_GT(differs, 0);
+        EXPECT_LE(differs, kMostDifference);
+        EXPECT_LE(diverges, kMostDivergence);
+        worst_difference = std::max(worst_difference, differs);
+        worst_divergence = std::max(worst_divergence, diverges);
+      });
+    }
+    if (communicator.rank() != 0) return;
+    std::printf("worst: difference %.4f, KL divergence %.1e\n", worst_difference, worst_divergence);
   });
 }
 
@@ -191,7 +252,7 @@ TEST_F(OneCclGoldenTest, SmallerTypesAreAsExactAsOnOneRank) {
     const char* kv_dtype;
   } kTypes[] = {{"bf16", "fp32"}, {"bf16", "fp16"}, {"fp32", "fp16"}, {"fp32", "int8"},
                 {"int8", "fp16"}, {"int8", "int8"}, {"int4", "fp16"}, {"int4", "int8"}};
-  run([&](Communicator& communicator) {
+  run(DType::kF32, [&](Communicator& communicator) {
     for (const char* family :
          {"llama-mha", "qwen3", "mixtral", "deepseek_v2", "gemma2", "falcon-7b"}) {
       const GoldenCase golden = load_golden_case(family);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <climits>
+#include <cmath>
 #include <future>
 
 #include <CLI/CLI.hpp>
@@ -65,7 +66,15 @@ Json row(const LLM& llm, const std::vector<Run>& runs) {
 Json ratios(const std::vector<Run>& one, const std::vector<Run>& several, double Run::* seconds) {
   std::vector<double> all;
   for (size_t i = 0; i < one.size(); ++i) all.push_back(one[i].*seconds / several[i].*seconds);
+  std::ranges::sort(all);
+  // Between which pairs the median of endlessly many would lie, 19 times of 20: how many of the
+  // pairs are below it has the binomial distribution, here by its normal approximation.
+  const auto pairs = static_cast<double>(all.size());
+  const double outside = std::max(0.0, std::floor(pairs / 2 - 0.98 * std::sqrt(pairs)));
+  const auto low = std::min(static_cast<size_t>(outside), all.size() / 2);
   return Json{{"median", percentile(all, 0.5)},
+              {"low", all[low]},
+              {"high", all[all.size() - 1 - low]},
               {"min", std::ranges::min(all)},
               {"max", std::ranges::max(all)}};
 }
@@ -81,13 +90,13 @@ void add_bench_ranks_options(CLI::App& command, BenchRanksOptions& options) {
       ->type_name("CONFIG")
       ->excludes("MODEL")
       ->group(group);
-  command.add_option("--pairs", options.pairs, "Runs of each, in turn [9]")
+  command.add_option("--pairs", options.pairs, "Runs of each, in turn [31]")
       ->check(whole_number(1, 1000))
       ->group(group);
-  command.add_option("--prompt", options.prompt, "Tokens of the prompt [64]")
+  command.add_option("--prompt", options.prompt, "Tokens of the prompt [16]")
       ->check(whole_number(1, INT_MAX))
       ->group(group);
-  command.add_option("--generate", options.generate, "Tokens of a decode run [32]")
+  command.add_option("--generate", options.generate, "Tokens of a decode run [8]")
       ->check(whole_number(1, INT_MAX))
       ->group(group);
   add_model_options(command, options.model);
@@ -96,7 +105,9 @@ void add_bench_ranks_options(CLI::App& command, BenchRanksOptions& options) {
   command.footer(
       "\nLoads the model twice, on one rank and on --tp (default 2) or --hosts, with the same\n"
       "threads on this machine, and runs them in turn. The ratios are those of each pair, above 1\n"
-      "where the ranks are faster: what disturbs the machine disturbs both of a pair.\n"
+      "where the ranks are faster: what disturbs the machine disturbs both of a short pair. "
+      "Between\n"
+      "low and high the median of more pairs would lie (95 %).\n"
       "\nExamples:\n"
       "  lanner bench ranks model.gguf\n"
       "  lanner bench ranks --random-weights llama-1b --dtype int8 --tp 2\n");
