@@ -18,8 +18,8 @@
 // Values q are unsigned. 8 bits: [k/4][16][4]. 4 bits: [k/8][16][4], the low nibbles k..k+3 and the
 // high ones k+4..k+7. Every part is a multiple of 64 bytes, so that no load crosses a cache line.
 //
-// Kernels for many rows read quantised groups unpacked, in blocks of 64: scales [64/g][16] fp32,
-// with `m` minima [64/g][16] fp32, then the values as 8 bits; g is 32 where it is more.
+// For many rows some kernels read quantised groups unpacked, in blocks of 64: scales [64/g][16]
+// fp32, with `m` minima [64/g][16] fp32, then the values as 8 bits; g is 32 where it is more.
 #pragma once
 
 #include <cstdint>
