@@ -19,7 +19,7 @@ from tensor_parallel_test import EXACT
 from two_hosts import TwoHosts
 
 os.environ["LANNER_SECRET"] = "a secret of the tests, long enough"
-# oneCCL takes a second to start on a calm machine, sixteen on a busy one.
+# oneCCL takes a third of a second to start on a calm machine, much longer on a busy one.
 PATIENCE = 240
 # Of each kind of layer one: heads of their own and in groups, norms of queries and keys, parallel blocks, experts,
 # latent attention, sums of norms, biases, soft caps, learnt positions.
