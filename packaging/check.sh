@@ -104,7 +104,7 @@ package_contents() {
   dpkg-deb -x "$1" "$root" && dpkg-deb -e "$1" "$root/DEBIAN" || return 1
   for file in usr/bin/lanner usr/share/man/man1/lanner.1.gz usr/share/bash-completion/completions/lanner \
     usr/share/zsh/vendor-completions/_lanner usr/share/fish/vendor_completions.d/lanner.fish \
-    lib/systemd/system/lanner.service etc/lanner/lanner.env usr/share/doc/lanner/copyright; do
+    usr/lib/systemd/system/lanner.service etc/lanner/lanner.env usr/share/doc/lanner/copyright; do
     [ -s "$root/$file" ] || { echo "$file is missing"; return 1; }
   done
   grep -qx /etc/lanner/lanner.env "$root/DEBIAN/conffiles" || { echo "lanner.env is no conffile"; return 1; }
