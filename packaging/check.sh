@@ -112,7 +112,7 @@ package_contents() {
   "$root/usr/bin/lanner" --version &&
     "$root/usr/bin/lanner" info --json | python3 -c 'import json, sys; json.load(sys.stdin)' &&
     bash -n "$root/usr/share/bash-completion/completions/lanner" &&
-    gzip -dc "$root/usr/share/man/man1/lanner.1.gz" | grep -q '^\.TH LANNER 1'
+    gzip -dc "$root/usr/share/man/man1/lanner.1.gz" >"$work/lanner.1" && grep -q '^\.TH LANNER 1' "$work/lanner.1"
 }
 package=$(find "$build" -maxdepth 1 -name '*.deb' -newer "$build/CMakeCache.txt" 2>/dev/null | head -n 1)
 if [ -n "$package" ]; then

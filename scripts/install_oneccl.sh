@@ -29,7 +29,7 @@ else
 fi
 target=$cache/oneccl
 
-if ! ldconfig -p | grep -q 'libfabric\.so\.1 '; then
+if [[ $(ldconfig -p) != *"libfabric.so.1 "* ]]; then
   say "apt-get install libfabric1"
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
     -o DPkg::Lock::Timeout=600 -o Dpkg::Use-Pty=0 libfabric1 >&2 ||
