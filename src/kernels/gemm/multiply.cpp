@@ -12,7 +12,7 @@ namespace {
 
 // Panels that a path without blocking hands to one call: a multiple of all counts side by side.
 constexpr int64_t kWidePanels = 24;
-// That many are side by side for one row of x, the most common number.
+// That many AVX-512 kernels have side by side for one row of x, the most common number.
 constexpr int64_t kOneRowPanels = 8;
 
 struct CacheSizes {
